@@ -1,0 +1,147 @@
+"""Settings of the method. Every field says what it is; every value is checked when the config is made.
+
+Notation, used in names and docstrings throughout: B batch, S source tokens, P prompt tokens, D backbone width,
+C contextualizer width, K codes, M draws per token, N = B·P prompt vectors, T target tokens, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Method = Literal["vip", "vip-c", "vip-q", "pt"]
+Evaluation = Literal["expected", "argmax", "sample"]
+
+
+def _at_least(config: object, minimum: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+            raise ValueError(f"{type(config).__name__}.{name}={value!r} must be a number of at least {minimum}")
+
+
+def _one_of(config: object, **allowed: object) -> None:
+    for name, choices in allowed.items():
+        value, options = getattr(config, name), get_args(choices)
+        if value not in options:
+            raise ValueError(f"{type(config).__name__}.{name}={value!r} must be one of {', '.join(map(repr, options))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextualizerConfig:
+    """The encoder that makes prompt tokens depend on the input (paper, section 3.1)."""
+
+    width: int = 64
+    """C, the bottleneck width. Paper: 32."""
+    layers: int = 2
+    """Transformer layers."""
+    heads: int = 4
+    """Attention heads; must divide `width`."""
+    feedforward: int = 128
+    """Width of the feed-forward layers. Paper: 64."""
+    dropout: float = 0.0
+    """Dropout in training. Paper: 0.1."""
+    norm: Literal["pre", "post"] = "pre"
+    """`pre`: layer norm on the input and before each sub-layer, and W_up's output on the scale of the vocabulary.
+    `post`: layer norm after each sub-layer and nothing else, as in the paper; it hardly learns to depend on the input."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Activation of the feed-forward layers. Paper: relu."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "width", "layers", "heads", "feedforward")
+        _one_of(self, norm=Literal["pre", "post"], activation=Literal["gelu", "relu"])
+        if self.width % self.heads:
+            raise ValueError(f"ContextualizerConfig.width={self.width} must be divisible by heads={self.heads}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"ContextualizerConfig.dropout={self.dropout!r} must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """The codebook and how vectors are drawn from it (paper, section 3.2)."""
+
+    codes: int = 100
+    """K, the number of codes. Paper: 10·P = 1000."""
+    draws: int = 10
+    """M, codes drawn per prompt token in training."""
+    temperature: float | Literal["auto"] = "auto"
+    """τ, in squared units of the embedding. `auto` follows the mean squared distance to the nearest code. Paper: 100."""
+    commitment: float = 0.1
+    """β, the weight of mean((sg(p^q) - p^c)²) in the loss."""
+    decay: float = 0.9
+    """λ of the moving averages, per training forward. Paper: 0.99."""
+    ema: Literal["mean", "reference"] = "mean"
+    """`mean`: each code is the moving mean of the vectors drawn to it. `reference`: the released code's update, which keeps no sums."""
+    warmup_steps: int = 300
+    """Training forwards without quantisation; k-means then starts the codebook. 0 starts at once from vocabulary rows, as the paper."""
+    revive_below: float = 0.05
+    """A code whose count falls under this share of the mean count restarts at a current vector. 0 never revives. Paper: 0."""
+    start_norm: float | Literal["auto"] = "auto"
+    """Norm the starting vocabulary rows are scaled to; `auto` is their mean norm. Paper: 100, tied to T5's embedding scale."""
+    evaluation: Evaluation = "expected"
+    """Weights in evaluation: `expected` is the mean of the sampler, `argmax` the nearest code, `sample` draws as in training."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "codes", "draws")
+        _at_least(self, 0, "commitment", "warmup_steps", "revive_below")
+        _one_of(self, ema=Literal["mean", "reference"], evaluation=Evaluation)
+        for name in ("temperature", "start_norm"):
+            if getattr(self, name) != "auto" and not (isinstance(getattr(self, name), int | float) and getattr(self, name) > 0):
+                raise ValueError(f"QuantizerConfig.{name}={getattr(self, name)!r} must be 'auto' or a number above 0")
+        if not 0.0 < self.decay < 1.0:
+            raise ValueError(f"QuantizerConfig.decay={self.decay!r} must be in (0, 1)")
+        if self.revive_below >= 1.0:
+            raise ValueError(f"QuantizerConfig.revive_below={self.revive_below!r} must be under 1, a share of the mean count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VIPConfig:
+    """A whole prompt: static tokens, contextualizer, quantizer, and which of them are in use."""
+
+    prompt_length: int = 10
+    """P. Paper: 100."""
+    method: Method = "vip"
+    """`vip`: both parts. Ablations: `vip-c` has no quantizer, `vip-q` no contextualizer, `pt` neither (soft prompt tuning)."""
+    skip: bool = True
+    """Whether the backbone reads p + p^q (paper) or p^q alone."""
+    prompt_start: Literal["sample", "first"] = "sample"
+    """Static tokens start as random vocabulary rows or as the first P rows (paper)."""
+    contextualizer: ContextualizerConfig = ContextualizerConfig()
+    """Not used by `vip-q` and `pt`."""
+    quantizer: QuantizerConfig = QuantizerConfig()
+    """Not used by `vip-c` and `pt`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "prompt_length")
+        _one_of(self, method=Method, prompt_start=Literal["sample", "first"])
+        if self.method == "pt" and not self.skip:
+            raise ValueError("VIPConfig.skip=False leaves method='pt' with nothing to read; skip must be True")
+
+    @property
+    def contextualizes(self) -> bool:
+        """Whether prompt tokens depend on the input."""
+        return self.method in ("vip", "vip-c")
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether prompt tokens are drawn from a codebook."""
+        return self.method in ("vip", "vip-q")
+
+    @classmethod
+    def paper(cls, *, prompt_length: int = 100) -> "VIPConfig":
+        """The setting of the paper's release (its only configuration file), with K = 10·P.
+
+        Only the codebook's average differs: `ema="mean"` is the update its ancestors (VQ-VAE, QT) define and the release
+        meant; `dataclasses.replace` it with `"reference"` for the released arithmetic.
+        """
+        return cls(
+            prompt_length=prompt_length,
+            prompt_start="first",
+            contextualizer=ContextualizerConfig(width=32, feedforward=64, dropout=0.1, norm="post", activation="relu"),
+            quantizer=QuantizerConfig(
+                codes=10 * prompt_length,
+                temperature=100.0,
+                decay=0.99,
+                warmup_steps=0,
+                revive_below=0.0,
+                start_norm=100.0,
+            ),
+        )

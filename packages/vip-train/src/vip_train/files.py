@@ -1,0 +1,44 @@
+"""Writing files so that a reader never sees half of one."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vip_train.errors import UserError
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder beside `target` that becomes `target` on success and vanishes on any error.
+
+    Args:
+        target: the folder to create. An empty one may be there already.
+        replace: whether a folder with content may be there; it is swapped out only once the new one is complete.
+
+    Raises:
+        UserError: `target` is in use, is a file, or its parent cannot be written.
+    """
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file, a folder is to be written there")
+    if not replace and target.is_dir() and any(target.iterdir()):
+        raise UserError(f"{target}: already holds files; choose another folder or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"{target}: cannot be created: {error.strerror}") from error
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if target.is_dir():
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            os.replace(target, retired / "old")
+            os.replace(temporary, target)
+            shutil.rmtree(retired)
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,212 @@
+"""Pretrains a small T5 from a text corpus: vocabulary, span corruption, prefix-LM adaptation, one folder out.
+
+The folder is an ordinary transformers checkpoint (config.json, model.safetensors in bf16, tokenizer files) with a model card and
+the loss curve beside it, so that `--backbone FOLDER` treats it exactly like a published T5.
+"""
+
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from vip_train.errors import UserError
+from vip_train.files import new_folder
+from vip_train.pretrain.card import write_card
+from vip_train.pretrain.corpus import Corpus, draw_windows, encode_corpus, read_paragraphs
+from vip_train.pretrain.objectives import Pair, prefix_lm, span_corruption
+from vip_train.pretrain.vocabulary import sentinel, train_vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeConfig:
+    """The size of the T5 v1.1 to train (gated GELU, shared embeddings). The default has 3.7 M parameters, 7.5 MB in bf16."""
+
+    vocabulary: int = 4096
+    """V, ids in all."""
+    sentinels: int = 32
+    """How many span markers the vocabulary holds."""
+    width: int = 192
+    """D."""
+    heads: int = 6
+    """Attention heads of width D / heads."""
+    feedforward: int = 512
+    """Width of the gated feed-forward layers."""
+    encoder_layers: int = 4
+    """Most of the depth is the encoder's: that is where a prompt acts."""
+    decoder_layers: int = 2
+    """Enough to write short answers."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} must be divisible by heads={self.heads}")
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pretraining run."""
+
+    corpus: Path
+    """Text file (.txt, .gz, .xz), UTF-8, one paragraph a line."""
+    output: Path
+    """Folder to create; it must not exist or be empty."""
+    shape: ShapeConfig = ShapeConfig()
+    """Size of the model."""
+    span_steps: int = 4000
+    """Steps of span corruption at a constant learning rate."""
+    prefix_steps: int = 2500
+    """Steps of prefix-LM adaptation after it; over these the learning rate falls linearly to zero."""
+    batch_size: int = 32
+    """Windows per step."""
+    window: int = 144
+    """L, raw tokens per window."""
+    learning_rate: float = 2e-2
+    """Adafactor's step relative to each parameter's size."""
+    threads: int = 0
+    """Torch threads; 0 leaves torch's own choice."""
+    seed: int = 0
+    """Seeds initialisation, windows and noise."""
+    paragraphs_for_vocabulary: int = 60_000
+    """How many paragraphs the vocabulary is learned from."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "paragraphs_for_vocabulary"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("span_steps", "prefix_steps", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.window < 8:
+            raise ValueError(f"window={self.window} must be at least 8 tokens")
+        if not 0 < self.learning_rate:
+            raise ValueError(f"learning_rate={self.learning_rate} must be positive")
+
+    @property
+    def steps(self) -> int:
+        """Steps of both stages."""
+        return self.span_steps + self.prefix_steps
+
+
+def build_model(shape: ShapeConfig) -> T5ForConditionalGeneration:
+    """A randomly initialised T5 v1.1 of the given size, without dropout (the corpus is seen about once)."""
+    return T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=shape.vocabulary,
+            d_model=shape.width,
+            d_kv=shape.width // shape.heads,
+            num_heads=shape.heads,
+            d_ff=shape.feedforward,
+            num_layers=shape.encoder_layers,
+            num_decoder_layers=shape.decoder_layers,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+        )
+    )
+
+
+class _Objectives:
+    """Draws batches of either objective; knows the vocabulary's special ids."""
+
+    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._config = config
+        self._eos = int(tokenizer.convert_tokens_to_ids("</s>"))
+        names = [sentinel(i) for i in range(config.shape.sentinels)]
+        self._sentinels = np.asarray(tokenizer.convert_tokens_to_ids(names), np.int64)
+
+    def draw(self, stage: str, tokens: np.ndarray, rng: np.random.Generator) -> Pair:
+        """One batch for `stage`, "span" or "prefix"."""
+        window_BL = draw_windows(tokens, batch=self._config.batch_size, length=self._config.window, rng=rng)
+        if stage == "span":
+            return span_corruption(window_BL, sentinels=self._sentinels, eos=self._eos, rng=rng)
+        return prefix_lm(window_BL, eos=self._eos, rng=rng)
+
+
+def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
+    """Mean cross-entropy per target token, in nats."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(input_ids=torch.from_numpy(pair.source_BS), labels=torch.from_numpy(pair.target_BT)).loss
+
+
+@torch.no_grad()
+def held_out_loss(model: T5ForConditionalGeneration, objectives: _Objectives, stage: str, corpus: Corpus, batches: int = 16) -> float:
+    """Mean loss in nats per target token over the same `batches` held-out batches each time it is called."""
+    rng = np.random.default_rng(0)
+    return float(np.mean([_loss(model, objectives.draw(stage, corpus.held_out, rng)).item() for _ in range(batches)]))
+
+
+def _train(
+    config: PretrainConfig, model: T5ForConditionalGeneration, objectives: _Objectives, corpus: Corpus, folder: Path
+) -> dict[str, float]:
+    """Runs both stages, adds a line to loss.jsonl every 100 steps, saves the weights every 500 and returns the last line."""
+    optimizer = torch.optim.Adafactor(model.parameters(), lr=config.learning_rate)
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (config.steps - step) / max(config.prefix_steps, 1))
+    )
+    rng = np.random.default_rng(config.seed)
+    recent: list[float] = []
+    record: dict[str, float] = {}
+    started = time.monotonic()
+    model.train()
+    for step in tqdm(range(1, config.steps + 1), desc="pretrain", unit="step", mininterval=5.0):
+        stage = "span" if step <= config.span_steps else "prefix"
+        loss = _loss(model, objectives.draw(stage, corpus.training, rng))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay.step()
+        recent.append(loss.item())
+        if not np.isfinite(recent[-1]):
+            raise UserError(f"the loss is {recent[-1]} at step {step}: lower learning_rate={config.learning_rate}")
+        if step % 100 == 0 or step == config.steps:
+            record = {"step": step, "training_loss": float(np.mean(recent)), "seconds": round(time.monotonic() - started, 1)}
+            recent.clear()
+            if step % 500 == 0 or step == config.steps:
+                for name in ("span", "prefix"):
+                    record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
+                copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+            with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
+                curve.write(json.dumps({"stage": stage, **record}) + "\n")
+    return record
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Makes a backbone from a corpus and returns its folder.
+
+    Nothing is left at `config.output` unless the whole run succeeds.
+
+    Raises:
+        UserError: unreadable corpus, too little text, output in use, or a loss that is not finite.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    with new_folder(config.output) as folder:
+        paragraphs = list(read_paragraphs(config.corpus))
+        if len(paragraphs) < 2:
+            raise UserError(f"{config.corpus}: holds {len(paragraphs)} paragraphs, at least 2 are needed")
+        try:
+            tokenizer = train_vocabulary(
+                paragraphs[: config.paragraphs_for_vocabulary], size=config.shape.vocabulary, sentinels=config.shape.sentinels
+            )
+            corpus = encode_corpus(paragraphs, tokenizer)
+            model = build_model(config.shape)
+            tokenizer.save_pretrained(folder)
+            transformers_logging.disable_progress_bar()
+            last = _train(config, model, _Objectives(config, tokenizer), corpus, folder)
+        except ValueError as error:
+            raise UserError(f"{config.corpus}: {error}") from error
+        write_card(folder, config, tokens=len(corpus.training), parameters=model.num_parameters(), last=last)
+    return config.output
