@@ -1,0 +1,32 @@
+"""Trains and runs VIP prompts on a frozen T5.
+
+Read `model.py`, then `adapter.py`, `training.py`, `tasks/task.py`.
+"""
+
+from vip_train.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
+from vip_train.backbones import BUNDLED, Backbone, load_backbone
+from vip_train.config import TrainConfig
+from vip_train.errors import UserError
+from vip_train.model import VIPModel, VIPOutput
+from vip_train.predict import Prediction, predict
+from vip_train.tasks import TASKS, ClassificationTask
+from vip_train.training import train
+
+__all__ = [
+    "BUNDLED",
+    "TASKS",
+    "Adapter",
+    "AdapterConfig",
+    "Backbone",
+    "ClassificationTask",
+    "Prediction",
+    "TrainConfig",
+    "UserError",
+    "VIPModel",
+    "VIPOutput",
+    "load_adapter",
+    "load_backbone",
+    "predict",
+    "save_adapter",
+    "train",
+]

@@ -1,0 +1,119 @@
+"""Two gloo processes with different codes and data hold one codebook; their scenarios are in ranks.py."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vip_core import Codebook, QuantizerConfig
+from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
+
+RANKS = 2
+TRAINED = ["train mean", "train reference", "train from k-means", "train with a rank always empty"]
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank found. The processes start once, because importing torch is most of what they do."""
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    script = [sys.executable, "-W", "error", str(Path(__file__).with_name("ranks.py"))]
+    started = [
+        subprocess.Popen(
+            [*script, str(rank), str(RANKS), str(folder / "group"), str(folder / f"{rank}.pt")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(RANKS)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * RANKS, "\n".join(said)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+
+
+def assert_bitwise_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize("scenario", TRAINED)
+def test_ranks_hold_the_same_codes_after_every_step(found: list[dict[str, Any]], scenario: str) -> None:
+    first, second = (rank[scenario] for rank in found)
+    assert len(first["states"]) == 6
+    for one, two in zip(first["states"], second["states"], strict=True):
+        assert_bitwise_equal(one, two)
+
+
+@pytest.mark.parametrize("scenario", TRAINED)
+def test_ranks_train_on_data_of_their_own_and_the_codes_move(found: list[dict[str, Any]], scenario: str) -> None:
+    # Without this, ranks that agree might have agreed from the start.
+    first, second = (rank[scenario] for rank in found)
+    assert first["weights"][-1].shape != second["weights"][-1].shape
+    assert first["weights"][-1].sum() > 0
+    codes = [state["codebook.code_KD"] for state in first["states"]]
+    assert not torch.equal(codes[-1], codes[-2])
+    assert second["weights"][2].shape[0] == 0
+
+
+@pytest.mark.parametrize("ema", ["mean", "reference"])
+def test_two_halves_of_a_batch_move_the_codes_like_the_whole(found: list[dict[str, Any]], ema: Any) -> None:
+    codebook = Codebook(QuantizerConfig(codes=6, ema=ema, decay=0.9, warmup_steps=0, revive_below=0.0), normal(6, 5, seed=0))
+    for step in range(5):
+        vector_ND, weight_NK = normal(8, 5, seed=step), normal(8, 6, seed=50 + step).softmax(1)
+        codebook.update_(vector_ND, weight_NK, normal(8, seed=99 + step).abs(), None)
+    for rank in found:
+        for name, value in codebook.state_dict().items():
+            torch.testing.assert_close(rank[f"update {ema}"][name], value, rtol=0, atol=1e-6)
+
+
+def test_the_first_ranks_codes_are_everyones(found: list[dict[str, Any]]) -> None:
+    # k-means starts after two steps of warm-up; until then the codes are those that rank 0 was built with.
+    for rank in found:
+        for state in rank["train from k-means"]["states"][:2]:
+            assert torch.equal(state["codebook.code_KD"], normal(6, 5, seed=0))
+
+
+def test_a_rank_without_rows_takes_part_in_kmeans_and_backward(found: list[dict[str, Any]]) -> None:
+    first, second = (rank["prompt"] for rank in found)
+    assert first["quantizer.codebook.steps"].item() == 5
+    assert first["quantizer.codebook.code_KD"].isfinite().all()
+    assert_bitwise_equal(first, second)
+
+
+def test_codes_that_were_used_before_there_was_a_group_come_together(found: list[dict[str, Any]]) -> None:
+    assert_bitwise_equal(*(rank["trained alone"] for rank in found))
+
+
+def test_collectives_sum_copy_and_gather_in_rank_order(found: list[dict[str, Any]]) -> None:
+    for rank in found:
+        seam = rank["collectives"]
+        assert seam["size"] == RANKS
+        assert [tensor.tolist() for tensor in seam["sums"]] == [[3.0, 5.0], [[11.0, 11.0]]]
+        assert [tensor.tolist() for tensor in seam["copies"]] == [[5.0], 0]
+        assert seam["gathered"].tolist() == [[0.0, 0.0]] * 3 + [[1.0, 1.0]] * 3
+        assert seam["flags"].tolist() == [True, True, False, True]
+
+
+def test_without_a_group_nothing_is_changed() -> None:
+    tensor = torch.arange(3.0)
+    sum_over_ranks_(tensor)
+    copy_from_first_rank_(tensor)
+    assert gather_from_ranks(tensor) is tensor
+    assert tensor.tolist() == [0.0, 1.0, 2.0]
+    assert world_size() == 1

@@ -1,0 +1,55 @@
+"""Usage, perplexity and share of codes in use, on distributions known by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vip_core import perplexity, usage, used_share
+
+
+def test_usage_is_each_codes_share_of_all_weight() -> None:
+    weight_BPK = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], [[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]]])
+    torch.testing.assert_close(usage(weight_BPK), torch.tensor([2.5, 0.75, 0.75]) / 4)
+
+
+def test_usage_of_weights_added_up_over_batches_weighs_batches_by_size() -> None:
+    first_BPK, second_BPK = torch.eye(4)[None, :1], torch.eye(4)[None, 1:]
+    torch.testing.assert_close(usage(torch.cat([first_BPK, second_BPK], dim=1)), torch.full((4,), 0.25))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (0, 3, 5)])
+def test_nothing_selected_is_no_usage(shape: tuple[int, int, int]) -> None:
+    usage_K = usage(torch.zeros(shape))
+    assert usage_K.tolist() == [0.0] * 5
+    assert perplexity(usage_K).item() == 1.0
+    assert used_share(usage_K).item() == 0.0
+
+
+def test_usage_is_summed_in_fp32() -> None:
+    # In bf16 a sum of ones stops at 256.
+    usage_K = usage(torch.ones(1000, 1, 2, dtype=torch.bfloat16) * torch.tensor([1.0, 0.0], dtype=torch.bfloat16))
+    assert usage_K.dtype == torch.float32
+    assert usage_K.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("codes", [1, 2, 100])
+def test_perplexity_runs_from_one_to_the_number_of_codes(codes: int) -> None:
+    torch.testing.assert_close(perplexity(torch.full((codes,), 1 / codes)).item(), float(codes), rtol=1e-5, atol=0)
+    assert perplexity(torch.eye(codes)[0]).item() == 1.0
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12).filter(lambda shares: sum(shares) > 1e-3))
+def test_perplexity_is_exp_of_the_entropy(shares: list[float]) -> None:
+    share_K = [share / sum(shares) for share in shares]
+    expected = math.exp(-sum(share * math.log(share) for share in share_K if share > 0))
+    assert perplexity(torch.tensor(share_K)).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_used_share_counts_codes_of_at_least_the_least_weight() -> None:
+    usage_K = torch.tensor([0.5, 0.4999, 1e-4, 0.0])
+    assert used_share(usage_K).item() == 0.75
+    assert used_share(usage_K, least=0.5).item() == 0.25

@@ -1,0 +1,92 @@
+"""Loads a frozen encoder-decoder and tells one from another."""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from vip_train.errors import UserError
+
+BUNDLED = "bundled"
+"""The name of the small T5 that ships inside this package."""
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Backbone(NamedTuple):
+    """A frozen model with its tokenizer and the name it was asked for by."""
+
+    model: T5ForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+
+def backbone_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype a backbone is held in: bf16 on a GPU and fp32 on a CPU unless asked otherwise.
+
+    Raises:
+        UserError: fp16 was asked for.
+    """
+    if precision == "fp16":
+        raise UserError("precision=fp16: T5 overflows in fp16 (transformers#9295); use bf16 or fp32")
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+
+
+def backbone_folder(name: str) -> str:
+    """Where to load `name` from: the package's own folder for `bundled`, else the name itself."""
+    return str(files("vip_train") / "backbone") if name == BUNDLED else name
+
+
+def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device: torch.device | str = "cpu") -> Backbone:
+    """Loads a T5-family encoder-decoder, freezes it and switches its dropout off for good.
+
+    Args:
+        name: `bundled`, a folder in transformers' format, or a hub id such as `google/t5-base-lm-adapt`.
+        precision: dtype of the weights, see `backbone_dtype`.
+        device: where to put it.
+
+    Raises:
+        UserError: nothing of that name can be loaded, it is not a T5, or fp16 was asked for.
+    """
+    dtype = backbone_dtype(precision, torch.device(device))
+    source = backbone_folder(name)
+    if Path(source).is_absolute() and not Path(source).is_dir():
+        raise UserError(f"{source}: no such folder for the backbone")
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model, report = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        raise UserError(f"{name}: lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; it is not a whole T5")
+    model.requires_grad_(False)
+    model.eval()
+    return Backbone(model.to(device), tokenizer, name)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def fingerprint(model: T5ForConditionalGeneration) -> str:
+    """SHA-256 over the names, shapes and bf16 values of all weights, as `sha256:...`.
+
+    Rounding to bf16 makes it the same whether the backbone is held in fp32 or bf16. Tied weights count under each name.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().to("cpu", torch.bfloat16).contiguous().flatten().view(torch.uint8).numpy())

@@ -1,0 +1,133 @@
+"""Settings of a training run and how they are read from YAML and flags."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import jsonargparse
+import yaml
+from vip_core import VIPConfig
+
+from vip_train.backbones import BUNDLED, Precision
+from vip_train.errors import UserError
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How the prompt is trained. The learning rate is constant, as in the paper."""
+
+    steps: int = 600
+    """Optimizer steps. Paper: 30,000 at most."""
+    batch_size: int = 32
+    """Examples per step over all processes together. Paper: 32."""
+    name: Literal["adamw", "adafactor"] = "adamw"
+    """`adafactor` (paper) works at ZeRO stage 0 only: the other stages flatten the matrices it factors."""
+    prompt_learning_rate: float = 0.03
+    """Of the static prompt tokens. Paper: 0.3 with Adafactor."""
+    contextualizer_learning_rate: float = 2e-3
+    """Of the contextualizer. Paper: 1e-4 with Adafactor."""
+    clip_norm: float = 1.0
+    """Largest gradient norm over both groups; 0 does not clip."""
+    evaluate_every: int = 100
+    """Steps between evaluations on the validation split."""
+    seed: int = 0
+    """Seeds starting values, batch order and draws."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} must be at least 1")
+        for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} must be a finite number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What runs the training step."""
+
+    name: Literal["auto", "torch", "deepspeed"] = "auto"
+    """`auto` is DeepSpeed when started by the `deepspeed` command and plain torch otherwise."""
+    zero_stage: int = 2
+    """What DeepSpeed partitions over processes: 0 nothing, 1 optimizer state, 2 gradients too."""
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 1, 2):
+            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    task: str = "notes"
+    """Registered name: notes, superglue/cb, superglue/rte, superglue/boolq."""
+    data_dir: Path | None = None
+    """Folder that holds the task's official folder (such as CB/train.jsonl). By default tasks come from the hub; `notes` is built in."""
+    backbone: str = BUNDLED
+    """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
+    precision: Precision = "auto"
+    """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. fp16 is refused, T5 overflows in it."""
+    output: Path | None = None
+    """Folder to create; by default the next free runs/<task>-<number>."""
+    max_source_length: int = 480
+    """Source tokens kept. Paper: 480."""
+    vip: VIPConfig = VIPConfig()
+    """The prompt."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Its training."""
+    engine: EngineConfig = EngineConfig()
+    """Plain torch or DeepSpeed."""
+
+    def __post_init__(self) -> None:
+        if self.max_source_length < 2:
+            raise ValueError(f"max_source_length={self.max_source_length} must be at least 2")
+        if self.precision == "fp16":
+            raise ValueError("precision=fp16: T5 overflows in fp16 (transformers#9295); use bf16 or fp32")
+
+
+def parser_for(kind: type[Any], prog: str, description: str) -> jsonargparse.ArgumentParser:
+    """A command line with a flag for every field of `kind`, nested ones by dots, and `--config FILE.yaml` for any of them."""
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings; flags after it win")
+    parser.add_class_arguments(kind, None)
+    return parser
+
+
+def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, description: str = "") -> Config:
+    """Reads settings from flags and YAML. Dashes and underscores in flag names are the same.
+
+    Raises:
+        UserError: an unknown flag or key, a value of the wrong type or out of range, or an unreadable YAML file.
+    """
+    parser = parser_for(kind, prog, description)
+    try:
+        found = parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments]))
+        return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        where = "".join(f"{later}: " for flag, later in zip(arguments, arguments[1:], strict=False) if flag == "--config")
+        raise UserError(where + " ".join(str(error).split())) from error
+
+
+def _underscored(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    flag, equals, value = argument[2:].partition("=")
+    return f"--{flag.replace('-', '_')}{equals}{value}"
+
+
+def to_yaml(config: Any) -> str:
+    """The whole resolved configuration, in the form `--config` reads back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return str(value) if isinstance(value, Path) else value
+
+    text: str = yaml.safe_dump(plain(asdict(config)), sort_keys=False)
+    return text

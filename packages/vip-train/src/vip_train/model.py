@@ -1,0 +1,132 @@
+"""A frozen T5 and a VIP prompt as one model.
+
+B batch, S source tokens, P prompt tokens, L = P + S, T target tokens, D width, V vocabulary, K codes, A answers.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+from vip_core import Prompted, VIPPrompt, target_nll
+from vip_core.config import Evaluation
+
+
+class VIPOutput(NamedTuple):
+    """One forward pass with labels."""
+
+    loss: Tensor
+    """Mean over the batch of the target's negative log-likelihood, plus the commitment term; a scalar."""
+    nll_B: Tensor
+    """Negative log-likelihood of each whole target, in nats."""
+    logit_BTV: Tensor
+    """The decoder's logits."""
+    prompted: Prompted
+    """What the encoder read, with the selection that was made."""
+
+
+class VIPModel(nn.Module):
+    """Conditions a frozen encoder-decoder through its encoder's input; the decoder is untouched.
+
+    The backbone never trains and stays in evaluation mode, also after `train()`. Only `prompt` has state of ours.
+
+    Args:
+        backbone: a T5-family model, already loaded.
+        prompt: made for the same vocabulary.
+    """
+
+    def __init__(self, backbone: T5ForConditionalGeneration, prompt: VIPPrompt) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.prompt = prompt
+
+    def train(self, mode: bool = True) -> "VIPModel":
+        """Switches the prompt between training and evaluation."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def put_prompt(self, input_ids: Tensor, attention_mask: Tensor, *, how: Evaluation | None = None) -> Prompted:
+        """Embeds the text and puts the prompt before it. `how` overrides the selection of codes."""
+        text_BSD = self.backbone.get_input_embeddings()(input_ids)
+        prompted: Prompted = self.prompt(text_BSD, attention_mask, how=how)
+        return prompted
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
+        """The loss of writing `labels`.
+
+        Args:
+            input_ids: [B, S] source token ids.
+            attention_mask: [B, S], 1 where there is a token.
+            labels: [B, T] target token ids, closed by `</s>`; -100 where padded.
+        """
+        prompted = self.put_prompt(input_ids, attention_mask)
+        logit_BTV = self.backbone(
+            inputs_embeds=prompted.embeds_BLD,
+            attention_mask=prompted.mask_BL,
+            decoder_input_ids=self.backbone.prepare_decoder_input_ids_from_labels(labels),
+        ).logits
+        nll_B = target_nll(logit_BTV, labels)
+        return VIPOutput(nll_B.mean() + prompted.commitment, nll_B, logit_BTV, prompted)
+
+    def _encode(self, prompted: Prompted) -> BaseModelOutput:
+        hidden_BLD = self.backbone.get_encoder()(inputs_embeds=prompted.embeds_BLD, attention_mask=prompted.mask_BL)
+        return BaseModelOutput(last_hidden_state=hidden_BLD.last_hidden_state)
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Tensor:
+        """Writes answers: token ids [B, T] (B·num_return_sequences rows if that is asked for).
+
+        Args:
+            input_ids: [B, S] source token ids, padded anywhere.
+            attention_mask: [B, S], 1 where there is a token.
+            **options: of transformers' `generate`, such as `num_beams` and `max_new_tokens`.
+        """
+        prompted = self.put_prompt(input_ids, attention_mask)
+        written = self.backbone.generate(
+            encoder_outputs=self._encode(prompted), attention_mask=prompted.mask_BL, **options
+        )
+        assert isinstance(written, Tensor), "return_dict_in_generate is not supported"
+        return written
+
+    @torch.no_grad()
+    def score_answers(self, prompted: Prompted, answers_AT: Tensor) -> Tensor:
+        """Negative log-likelihood of each of a fixed set of answers, [B, A] in nats, from one encoder pass.
+
+        Args:
+            prompted: from `put_prompt`, so that the selection belongs to these very scores.
+            answers_AT: token ids of the answers, closed by `</s>`; -100 where padded.
+        """
+        encoded = self._encode(prompted)
+        batch, answers = len(prompted.mask_BL), len(answers_AT)
+        start_B1 = answers_AT.new_full((batch, 1), self.backbone.config.decoder_start_token_id)
+        first = self.backbone(
+            encoder_outputs=encoded, attention_mask=prompted.mask_BL, decoder_input_ids=start_B1, use_cache=True
+        )
+        # The first token and all keys and values of the encoder are computed once per text, not once per answer.
+        cache = first.past_key_values
+        cache.batch_repeat_interleave(answers)
+        label_NT = answers_AT.repeat(batch, 1)
+        rest = self.backbone(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.last_hidden_state.repeat_interleave(answers, 0)),
+            attention_mask=prompted.mask_BL.repeat_interleave(answers, 0),
+            decoder_input_ids=label_NT[:, :-1].clamp_min(0),
+            past_key_values=cache,
+        )
+        logit_NTV = torch.cat([first.logits.repeat_interleave(answers, 0), rest.logits], dim=1)
+        return target_nll(logit_NTV, label_NT).view(batch, answers)
+
+    def save_pretrained(self, folder: Path | str, **facts: Any) -> None:
+        """Writes the adapter; see `vip_train.adapter.save_adapter` for the arguments."""
+        from vip_train.adapter import save_adapter
+
+        save_adapter(self, Path(folder), **facts)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, **options: Any) -> "VIPModel":
+        """Loads an adapter and its backbone; see `vip_train.adapter.load_adapter` for the arguments and more than the model."""
+        from vip_train.adapter import load_adapter
+
+        return load_adapter(Path(folder), **options).model

@@ -1,0 +1,14 @@
+"""SuperGLUE BoolQ: answer a yes/no question about a passage.
+
+The question comes first, so that truncating a long passage never cuts it. Metric: accuracy.
+"""
+
+from vip_train.tasks.task import ClassificationTask, HubSource
+
+BOOLQ = ClassificationTask(
+    name="superglue/boolq",
+    folder="BoolQ",
+    hub=HubSource("aps/super_glue", "boolq", "refs/convert/parquet", ("false", "true")),
+    template="question: {question}? passage: {passage}",
+    answers={"false": "no", "true": "yes"},
+)
