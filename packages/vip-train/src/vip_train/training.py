@@ -85,7 +85,7 @@ def _run(
     started = time.monotonic()
     recent: list[torch.Tensor] = []
     record: dict[str, Any] = {}
-    bar = tqdm(range(1, config.optimizer.steps + 1), desc="train", unit="step", disable=not world.first)
+    bar = tqdm(range(1, config.optimizer.steps + 1), desc="train", unit="step", mininterval=1.0, disable=not world.first)
     for step in bar:
         output = engine.forward(*next(batches).to(world.device))
         engine.step(output.loss)
