@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
 from vip_core import Codebook, ContextualizerConfig, Quantizer, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
 
@@ -77,6 +76,38 @@ def prompt(rank: int) -> Callable[[], Found]:
     return run
 
 
+def start(rank: int) -> Callable[[], Found]:
+    """k-means over four vectors of rank 0 and one of rank 1, of which it keeps each as a code."""
+    codebook = Codebook(QuantizerConfig(codes=5, warmup_steps=1), normal(5, 2, seed=rank))
+
+    def run() -> Found:
+        for _ in range(2):
+            codebook.begin_step_(rank_rows(rank), None)
+        return state_of(codebook)
+
+    return run
+
+
+def revive(rank: int, dead: int) -> Callable[[], Found]:
+    """Revival out of four vectors of rank 0 and one of rank 1."""
+    codebook = Codebook(QuantizerConfig(codes=9, warmup_steps=0, revive_below=0.5, temperature=1.0), normal(9, 2, seed=0))
+    codebook.count_K[:dead] = 0.0
+    codebook.sum_KD[:dead] = 0.0
+
+    def run() -> Found:
+        vector_ND = rank_rows(rank)
+        codebook.update_(vector_ND, torch.zeros(len(vector_ND), 9), torch.zeros(len(vector_ND)), None)
+        return state_of(codebook)
+
+    return run
+
+
+def rank_rows(rank: int) -> Tensor:
+    """Vectors that are told apart by their first coordinate: 100, 101, 102, 103 of rank 0 and 200 of rank 1."""
+    first_N = torch.arange(100.0, 104.0) if rank == 0 else torch.tensor([200.0])
+    return torch.stack([first_N, first_N / 2], dim=1)
+
+
 def trained_alone(rank: int) -> Callable[[], Found]:
     """A quantizer that each rank has used before there was a group, as a trial forward would."""
     quantizer = Quantizer(QuantizerConfig(codes=4, draws=3, decay=0.8, warmup_steps=0), normal(4, 5, seed=rank)).train()
@@ -117,6 +148,9 @@ def main() -> None:
         "update mean": update(rank, ranks, "mean"),
         "update reference": update(rank, ranks, "reference"),
         "prompt": prompt(rank),
+        "start": start(rank),
+        "revive two": revive(rank, 2),
+        "revive eight": revive(rank, 8),
         "trained alone": trained_alone(rank),
         "collectives": lambda: collectives(rank),
     }

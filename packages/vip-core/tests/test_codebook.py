@@ -7,7 +7,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
 from vip_core import Codebook, Quantizer, QuantizerConfig
 
 Array = NDArray[np.float64]
@@ -32,7 +31,9 @@ def slow_update(state: Slow, vector_ND: Array, weight_NK: Array, decay: float, e
     """One step of DESIGN's equations, one code at a time."""
     codes = len(state.code_KD)
     drawn_K = [sum(weight_NK[n, k] for n in range(len(vector_ND))) for k in range(codes)]
-    drawn_KD = [sum((weight_NK[n, k] * vector_ND[n] for n in range(len(vector_ND))), 0 * state.code_KD[k]) for k in range(codes)]
+    drawn_KD = [
+        sum((weight_NK[n, k] * vector_ND[n] for n in range(len(vector_ND))), 0 * state.code_KD[k]) for k in range(codes)
+    ]
     count_K = np.array([decay * state.count_K[k] + (1 - decay) * drawn_K[k] for k in range(codes)])
     if ema == "mean":
         sum_KD = np.array([decay * state.sum_KD[k] + (1 - decay) * drawn_KD[k] for k in range(codes)])
@@ -160,7 +161,9 @@ def test_an_unused_code_of_the_mean_stays_exactly_where_it_is(decay: float) -> N
 
 
 def test_an_unused_code_of_the_release_shrinks_to_nothing() -> None:
-    codebook = Codebook(config(codes=20, ema="reference", decay=0.99), 100 * torch.nn.functional.normalize(normal(20, 8, seed=0)))
+    codebook = Codebook(
+        config(codes=20, ema="reference", decay=0.99), 100 * torch.nn.functional.normalize(normal(20, 8, seed=0))
+    )
     use_only_the_first(codebook, 100)
     torch.testing.assert_close(codebook.code_KD[1:].norm(dim=1), torch.full((19,), 36.6), rtol=0, atol=0.05)
     use_only_the_first(codebook, 400)
@@ -218,3 +221,19 @@ def test_temperature_is_the_moving_average_of_the_distance_to_the_nearest_code()
         nearest = [min(((row - code) ** 2).sum() for code in code_KD) for row in context_BPD.flatten(0, 1).double().numpy()]
         expected = 0.9 * expected + 0.1 * float(np.mean(nearest))
         assert quantizer.codebook.temperature.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("dim", [2, 8, 64])
+def test_an_automatic_temperature_keeps_codes_apart(dim: int) -> None:
+    # Soft assignment pulls all codes to one place where τ is over twice the largest variance of the vectors along a direction
+    # (Rose, 1998, on deterministic annealing); each is then drawn alike, so neither perplexity nor revival tells.
+    quantizer = Quantizer(
+        config(codes=10, draws=10, temperature="auto", warmup_steps=1, decay=0.9, revive_below=0.05), normal(10, dim, seed=0)
+    )
+    spreads = []
+    generator = torch.Generator().manual_seed(0)
+    for step in range(200):
+        quantizer.train()(normal(8, 8, dim, seed=step), generator=generator)
+        code_KD = quantizer.codebook.code_KD
+        spreads.append((code_KD - code_KD.mean(0)).square().sum(1).mean().item())
+    assert spreads[-1] > 0.2 * spreads[1]

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-
 from vip_core import Codebook, Quantizer, QuantizerConfig
 
 EMAS = ["mean", "reference"]

@@ -3,10 +3,10 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 from typing import Any
 
 import pytest
-
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig
 from vip_core import config as config_module
 
@@ -163,7 +163,7 @@ def test_a_dozen_fields_at_most_and_a_docstring_under_each(config: Any) -> None:
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == config.__name__)
     documented = [
         node.target.id
-        for node, after in zip(body, body[1:], strict=False)
+        for node, after in itertools.pairwise(body)
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
     ]

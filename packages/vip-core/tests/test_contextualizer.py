@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-
 from vip_core import Contextualizer, ContextualizerConfig
 
 Array = NDArray[np.float64]
@@ -39,11 +38,13 @@ def inputs(batch: int, prompt: int, source: int, dim: int, *, seed: int = 0) -> 
 def slow_norm(hidden_LC: Array, state: dict[str, Array], name: str) -> Array:
     centred = hidden_LC - hidden_LC.mean(1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
-    return centred / deviation * state[f"{name}.weight"] + state[f"{name}.bias"]
+    found: Array = centred / deviation * state[f"{name}.weight"] + state[f"{name}.bias"]
+    return found
 
 
 def slow_linear(hidden_LC: Array, state: dict[str, Array], name: str) -> Array:
-    return hidden_LC @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+    found: Array = hidden_LC @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+    return found
 
 
 def slow_attention(hidden_LC: Array, present_L: list[bool], state: dict[str, Array], name: str, heads: int) -> Array:
@@ -53,7 +54,9 @@ def slow_attention(hidden_LC: Array, present_L: list[bool], state: dict[str, Arr
     for head in range(heads):
         part = slice(head * each, (head + 1) * each)
         for i in range(len(hidden_LC)):
-            weight = [math.exp(query[i, part] @ key[j, part] / math.sqrt(each)) if present_L[j] else 0.0 for j in range(len(key))]
+            weight = [
+                math.exp(query[i, part] @ key[j, part] / math.sqrt(each)) if present_L[j] else 0.0 for j in range(len(key))
+            ]
             mixed[i, part] = sum(w * value[j, part] for j, w in enumerate(weight)) / sum(weight)
     return slow_linear(mixed, state, f"{name}.out_proj")
 
@@ -67,7 +70,9 @@ def slow_feedforward(hidden_LC: Array, state: dict[str, Array], name: str, activ
     return slow_linear(active, state, f"{name}.linear2")
 
 
-def slow_context(module: Contextualizer, config: ContextualizerConfig, scale: float, rows: Array, present_L: list[bool]) -> Array:
+def slow_context(
+    module: Contextualizer, config: ContextualizerConfig, scale: float, rows: Array, present_L: list[bool]
+) -> Array:
     """W_up Encoder(W_down [p ; x]) for one row [p ; x] of the batch, all positions."""
     state: dict[str, Array] = {name: value.double().numpy() for name, value in module.state_dict().items()}
     pre = config.norm == "pre"
@@ -124,7 +129,11 @@ def test_keys_of_the_state() -> None:
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
-    batch=st.integers(0, 3), prompt=st.integers(1, 4), source=st.integers(0, 4), dim=st.integers(1, 9), norm=st.sampled_from(["pre", "post"])
+    batch=st.integers(0, 3),
+    prompt=st.integers(1, 4),
+    source=st.integers(0, 4),
+    dim=st.integers(1, 9),
+    norm=st.sampled_from(["pre", "post"]),
 )
 def test_any_sizes_give_one_vector_per_prompt_token(batch: int, prompt: int, source: int, dim: int, norm: str) -> None:
     prompt_PD, text_BSD = inputs(batch, prompt, source, dim)

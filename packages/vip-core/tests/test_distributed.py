@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-
 from vip_core import Codebook, QuantizerConfig
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
 
@@ -94,6 +93,23 @@ def test_a_rank_without_rows_takes_part_in_kmeans_and_backward(found: list[dict[
     assert first["quantizer.codebook.steps"].item() == 5
     assert first["quantizer.codebook.code_KD"].isfinite().all()
     assert_bitwise_equal(first, second)
+
+
+def test_kmeans_starts_from_the_vectors_of_all_ranks(found: list[dict[str, Any]]) -> None:
+    # Every rank offers rows of the same number; those that stand for nothing must not become codes.
+    first, second = (rank["start"] for rank in found)
+    assert sorted(first["code_KD"][:, 0].tolist()) == [100.0, 101.0, 102.0, 103.0, 200.0]
+    assert_bitwise_equal(first, second)
+
+
+@pytest.mark.parametrize(("scenario", "dead"), [("revive two", 2), ("revive eight", 8)])
+def test_ranks_take_turns_in_reviving_codes(found: list[dict[str, Any]], scenario: str, dead: int) -> None:
+    first, second = (rank[scenario] for rank in found)
+    assert_bitwise_equal(first, second)
+    revived = [value for value in first["code_KD"][:dead, 0].tolist() if value >= 100.0]
+    # Rank 0 first, then rank 1's only vector, then what rank 0 has left, until vectors or dead codes run out.
+    assert len(set(revived)) == len(revived) == min(dead, 5)
+    assert [value == 200.0 for value in revived] == [False, True, False, False, False][: len(revived)]
 
 
 def test_codes_that_were_used_before_there_was_a_group_come_together(found: list[dict[str, Any]]) -> None:

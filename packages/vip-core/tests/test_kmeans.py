@@ -1,5 +1,7 @@
 """Squared distances and Lloyd's k-means against plain float64 loops."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-
 from vip_core.kmeans import kmeans, squared_distance
 
 Array = NDArray[np.float64]
@@ -42,7 +43,11 @@ def blobs(*, seed: int, clusters: int, per_cluster: int, dim: int, apart: float)
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
-    rows=st.integers(0, 5), codes=st.integers(1, 5), dim=st.integers(1, 9), scale=st.sampled_from([1e-3, 1.0, 100.0]), seed=st.integers(0, 99)
+    rows=st.integers(0, 5),
+    codes=st.integers(1, 5),
+    dim=st.integers(1, 9),
+    scale=st.sampled_from([1e-3, 1.0, 100.0]),
+    seed=st.integers(0, 99),
 )
 def test_squared_distance_is_the_sum_of_squared_differences(rows: int, codes: int, dim: int, scale: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -79,7 +84,7 @@ def test_kmeans_finds_clusters_it_starts_in() -> None:
 def test_kmeans_never_gets_worse() -> None:
     row_RD = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     error = [squared_distance(row_RD, kmeans(row_RD, 5, iterations=i)).min(1).values.sum().item() for i in range(8)]
-    assert all(after <= before + 1e-4 for before, after in zip(error, error[1:], strict=False))
+    assert all(after <= before + 1e-4 for before, after in itertools.pairwise(error))
     assert error[-1] < error[0]
 
 

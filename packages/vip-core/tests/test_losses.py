@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from vip_core import commitment_loss, target_nll
 
 

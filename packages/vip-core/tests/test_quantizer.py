@@ -1,4 +1,4 @@
-"""The quantizer against slow float64 loops: selection, p^q, commitment, gradients, sampling, precision and warm-up."""
+"""The quantizer against slow float64 loops: selection, p^q, commitment, gradients and precision."""
 
 import math
 from typing import Any, NamedTuple, get_args
@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-
-from vip_core import Quantizer, QuantizerConfig, commitment_loss, select
+from vip_core import Quantizer, QuantizerConfig, commitment_loss
 from vip_core.config import Evaluation
 
 Array = NDArray[np.float64]
@@ -52,7 +51,9 @@ def slow_commitment(vector_ND: Array, quantized_ND: Array) -> float:
 
 
 def build(codes: int = 6, dim: int = 3, *, seed: int = 0, **values: Any) -> Quantizer:
-    config = QuantizerConfig(**({"codes": codes, "draws": 5, "temperature": 4.0, "warmup_steps": 0, "revive_below": 0.0} | values))
+    config = QuantizerConfig(
+        **({"codes": codes, "draws": 5, "temperature": 4.0, "warmup_steps": 0, "revive_below": 0.0} | values)
+    )
     return Quantizer(config, normal(codes, dim, seed=seed))
 
 
@@ -67,11 +68,6 @@ def rows(tensor: Tensor) -> Array:
 
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
-
-
-def assert_same_state(module: torch.nn.Module, before: dict[str, Tensor]) -> None:
-    for name, value in module.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 # --- forward ---
@@ -137,17 +133,13 @@ def test_distances_keep_their_differences_far_from_the_origin() -> None:
 @pytest.mark.parametrize("apart", [1.0, 9.0, 1e6])
 @pytest.mark.parametrize("how", HOWS)
 def test_a_temperature_of_nothing_selects_the_nearest_code(apart: float, how: Evaluation) -> None:
-    # `auto` ends there by itself: k-means over no more vectors than codes puts a code on each, at a distance of 0. A vector
-    # that has moved on by the next step then has no code at a finite logit.
-    quantizer = build(codes=2, dim=1, temperature="auto", warmup_steps=1).train()
-    context_BPD = torch.tensor([[[1.0], [2.0]]])
-    for _ in range(2):
-        quantizer(context_BPD)
-    assert quantizer.codebook.temperature.item() == 0.0
-    assert sorted(quantizer.codebook.code_KD.flatten().tolist()) == [1.0, 2.0]
-    nearest_K = quantizer.codebook.code_KD.flatten() == 2.0
-    weight_BPK = quantizer.eval()(context_BPD + 1 + apart, how=how).weight_BPK
-    torch.testing.assert_close(weight_BPK, nearest_K.float().expand(1, 2, 2))
+    # `auto` may end at zero, as where k-means found no more vectors than codes and put one on each. A vector that has moved on
+    # by the next step then has no code at a finite logit.
+    quantizer = build(codes=2, dim=1, temperature="auto").eval()
+    quantizer.codebook.code_KD.copy_(torch.tensor([[1.0], [2.0]]))
+    quantizer.codebook.temperature.zero_()
+    weight_BPK = quantizer(torch.tensor([[[3.0], [4.0]]]) + apart, how=how).weight_BPK
+    assert weight_BPK.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
 
 
 # --- gradients ---
@@ -191,7 +183,9 @@ def test_nothing_in_the_quantizer_is_a_parameter_or_carries_a_gradient() -> None
     quantized = quantizer(normal(2, 3, 3, seed=1).requires_grad_())
     assert not quantized.weight_BPK.requires_grad
     assert not any(buffer.requires_grad for buffer in quantizer.buffers())
-    assert set(quantizer.state_dict()) == {f"codebook.{name}" for name in ("code_KD", "count_K", "sum_KD", "temperature", "steps")}
+    assert set(quantizer.state_dict()) == {
+        f"codebook.{name}" for name in ("code_KD", "count_K", "sum_KD", "temperature", "steps")
+    }
 
 
 def test_two_forwards_may_come_before_one_backward() -> None:
@@ -204,122 +198,6 @@ def test_two_forwards_may_come_before_one_backward() -> None:
     expected = 2 + 2 * (2 * context_BPD - first.vector_BPD - second.vector_BPD).detach() / 18
     assert context_BPD.grad is not None
     torch.testing.assert_close(context_BPD.grad, expected, rtol=1e-4, atol=1e-5)
-
-
-# --- sampling ---
-
-
-def test_frequencies_of_the_sampler_are_the_softmax() -> None:
-    logit_1K = torch.tensor([[0.0, -1.0, -2.0, 1.0, -50.0]])
-    share_K = np.exp(logit_1K[0].double().numpy()) / np.exp(logit_1K[0].double().numpy()).sum()
-    times, draws = 4000, 10
-    weight_NK = select(logit_1K.expand(times, -1), "sample", draws, torch.Generator().manual_seed(0))
-    error_K = np.sqrt(share_K * (1 - share_K) / (times * draws))
-    difference_K = np.abs(weight_NK.double().mean(0).numpy() - share_K)
-    assert (difference_K <= 4 * error_K).all(), difference_K / error_K
-    # With replacement: a row's counts are multinomial, whose variance is that of M independent draws.
-    variance_K = (weight_NK.double() * draws).var(0).numpy()
-    np.testing.assert_allclose(variance_K[:4], draws * share_K[:4] * (1 - share_K[:4]), rtol=0.1)
-
-
-def test_expected_is_the_mean_of_many_samples() -> None:
-    quantizer = build().eval()
-    context_BPD = normal(1, 3, 3, seed=1)
-    expected = quantizer(context_BPD, how="expected")
-    times = 3000
-    generator = torch.Generator().manual_seed(0)
-    sampled = quantizer(context_BPD.expand(times, -1, -1), how="sample", generator=generator)
-    for mean, draws in ((expected.weight_BPK[0], sampled.weight_BPK), (expected.vector_BPD[0], sampled.vector_BPD)):
-        error = draws.std(0) / math.sqrt(times)
-        assert ((draws.mean(0) - mean).abs() <= 4 * error + 1e-6).all()
-        assert error.max() > 0
-
-
-def test_a_generator_makes_draws_repeatable_and_leaves_torchs_own_alone() -> None:
-    quantizer = build(revive_below=0.5).train()
-    before = state_of(quantizer)
-    context_BPD = normal(4, 3, 3, seed=1)
-    torch.manual_seed(7)
-    untouched = torch.random.get_rng_state()
-
-    def run(seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        quantizer.load_state_dict(before)
-        weight_BPK = quantizer(context_BPD, generator=torch.Generator().manual_seed(seed)).weight_BPK
-        return weight_BPK, state_of(quantizer)
-
-    (first_BPK, first), (again_BPK, again), (other_BPK, _) = run(0), run(0), run(1)
-    assert torch.equal(first_BPK, again_BPK)
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first_BPK, other_BPK)
-    assert torch.equal(torch.random.get_rng_state(), untouched)
-
-
-def test_without_a_generator_draws_follow_torchs_own() -> None:
-    quantizer = build().eval()
-    context_BPD = normal(4, 3, 3, seed=1)
-    found = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        found.append(quantizer(context_BPD, how="sample").weight_BPK)
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
-
-
-def test_training_samples_whatever_evaluation_does() -> None:
-    for evaluation in HOWS:
-        quantizer = build(evaluation=evaluation, draws=3)
-        context_BPD = normal(4, 3, 3, seed=1)
-        sampled = quantizer.train()(context_BPD, generator=torch.Generator().manual_seed(0)).weight_BPK
-        by_name = build(draws=3).eval()(context_BPD, how="sample", generator=torch.Generator().manual_seed(0)).weight_BPK
-        assert torch.equal(sampled, by_name)
-
-
-@pytest.mark.parametrize("evaluation", HOWS)
-def test_evaluation_follows_the_config_unless_told(evaluation: Evaluation) -> None:
-    quantizer = build(evaluation=evaluation).eval()
-    context_BPD = normal(4, 3, 3, seed=1)
-    for how in (None, *HOWS):
-        found = quantizer(context_BPD, how=how, generator=torch.Generator().manual_seed(0)).weight_BPK
-        named = build().eval()(context_BPD, how=how or evaluation, generator=torch.Generator().manual_seed(0)).weight_BPK
-        assert torch.equal(found, named)
-
-
-@pytest.mark.parametrize("how", ["Expected", "mean", "argmin"])
-def test_an_unknown_selection_is_an_error_not_a_sample(how: Any) -> None:
-    with pytest.raises(ValueError, match=f"{how}.*'expected', 'argmax', 'sample'"):
-        build().eval()(normal(1, 2, 3, seed=1), how=how)
-
-
-def test_argmax_takes_the_first_of_equals() -> None:
-    assert select(torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]), "argmax", 1).tolist() == [[0, 1, 0], [1, 0, 0]]
-
-
-# --- evaluation ---
-
-
-@pytest.mark.parametrize("how", ["expected", "argmax"])
-def test_evaluation_repeats_to_the_bit_and_changes_nothing(how: Evaluation) -> None:
-    quantizer = build(evaluation=how, revive_below=0.9, temperature="auto").eval()
-    before = state_of(quantizer)
-    context_BPD = normal(4, 3, 3, seed=1)
-    first, again = quantizer(context_BPD), quantizer(context_BPD)
-    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    assert_same_state(quantizer, before)
-
-
-def test_sampled_evaluation_changes_nothing_either() -> None:
-    quantizer = build(evaluation="sample", revive_below=0.9, temperature="auto").eval()
-    before = state_of(quantizer)
-    quantizer(normal(4, 3, 3, seed=1))
-    assert_same_state(quantizer, before)
-
-
-def test_a_row_does_not_depend_on_the_rest_of_its_batch_in_evaluation() -> None:
-    quantizer = build().eval()
-    context_BPD = normal(5, 3, 3, seed=1)
-    whole = quantizer(context_BPD)
-    for b in range(5):
-        torch.testing.assert_close(quantizer(context_BPD[b : b + 1]).weight_BPK, whole.weight_BPK[b : b + 1], rtol=1e-5, atol=1e-6)
 
 
 # --- precision ---
@@ -377,62 +255,3 @@ def test_commitment_is_the_function_of_the_same_name() -> None:
     context_BPD = normal(2, 3, 3, seed=1)
     quantized = build().train()(context_BPD)
     torch.testing.assert_close(quantized.commitment, commitment_loss(context_BPD, quantized.vector_BPD))
-
-
-# --- warm-up ---
-
-
-def test_warmup_passes_vectors_through_and_selects_nothing() -> None:
-    quantizer = build(warmup_steps=2, temperature="auto").train()
-    before = state_of(quantizer)
-    for step in range(2):
-        context_BPD = normal(2, 3, 3, seed=step).requires_grad_()
-        quantized = quantizer(context_BPD)
-        assert torch.equal(quantized.vector_BPD, context_BPD)
-        assert torch.equal(quantized.weight_BPK, torch.zeros(2, 3, 6))
-        assert quantized.commitment.item() == 0.0
-        (gradient_BPD,) = torch.autograd.grad(quantized.vector_BPD.sum() + quantized.commitment, context_BPD)
-        assert torch.equal(gradient_BPD, torch.ones(2, 3, 3))
-    assert quantizer.codebook.steps.item() == 2
-    assert_same_state(quantizer, before | {"codebook.steps": torch.tensor(2)})
-
-
-def test_evaluation_during_warmup_passes_through_and_counts_nothing() -> None:
-    quantizer = build(warmup_steps=1).train()
-    quantizer(normal(2, 3, 3, seed=0))
-    before = state_of(quantizer)
-    context_BPD = normal(2, 3, 3, seed=1)
-    for _ in range(5):
-        assert torch.equal(quantizer.eval()(context_BPD, how="argmax").vector_BPD, context_BPD)
-    assert_same_state(quantizer, before)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_the_first_forward_after_the_warmup_starts_codes_from_its_vectors_and_uses_them(steps: int) -> None:
-    quantizer = build(codes=2, dim=1, warmup_steps=steps, draws=4).train()
-    context_BPD = torch.tensor([[[100.0], [200.0]]])
-    for step in range(steps):
-        assert quantizer(normal(1, 2, 1, seed=step)).weight_BPK.count_nonzero() == 0
-    weight_BPK = quantizer(context_BPD).weight_BPK
-    # Each of two vectors is a code of its own, 100² / 4 below the other.
-    assert weight_BPK.sum(1).tolist() == [[1.0, 1.0]]
-    assert sorted(quantizer.codebook.code_KD.flatten().tolist()) == pytest.approx([100.0, 200.0])
-    assert quantizer.codebook.steps.item() == steps + 1
-
-
-def test_a_started_codebook_stays_started_in_another_quantizer() -> None:
-    quantizer = build(warmup_steps=3).train()
-    for step in range(6):
-        quantizer(normal(2, 3, 3, seed=step))
-    again = build(warmup_steps=3, seed=9).eval()
-    context_BPD = normal(2, 3, 3, seed=7)
-    assert torch.equal(again(context_BPD).vector_BPD, context_BPD)
-    again.load_state_dict(quantizer.state_dict())
-    found, expected = again(context_BPD), quantizer.eval()(context_BPD)
-    assert expected.weight_BPK.sum().item() == pytest.approx(6.0)
-    assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
-    # And it goes on without a second start.
-    assert_same_state(again, state_of(quantizer))
-    for module in (again.train(), quantizer.train()):
-        module(context_BPD, generator=torch.Generator().manual_seed(0))
-    assert_same_state(again, state_of(quantizer))

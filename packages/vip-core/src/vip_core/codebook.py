@@ -57,7 +57,7 @@ class Codebook(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._started: bool | None = None
         self._in_step = False
-        self.register_load_state_dict_post_hook(Codebook._forget_host_flags)
+        self.register_load_state_dict_post_hook(Codebook._forget_host_flags)  # type: ignore[no-untyped-call]
 
     def _forget_host_flags(self, _incompatible_keys: object) -> None:
         self._started, self._in_step = None, False
@@ -72,7 +72,7 @@ class Codebook(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
         """Follows a change of device but not of dtype: `model.bfloat16()` leaves the codebook in fp32."""
         kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, before in kept.items():
             self._buffers[name] = before.to(device=self._buffers[name].device)  # type: ignore[union-attr]
         return self
@@ -102,7 +102,9 @@ class Codebook(nn.Module):
         if rows == 0:
             return
         code_KD = kmeans(found.row_RD[:rows], self.config.codes)
-        self._place_(torch.ones_like(self.count_K, dtype=torch.bool), code_KD, self.count_K.new_tensor(rows / self.config.codes))
+        self._place_(
+            torch.ones_like(self.count_K, dtype=torch.bool), code_KD, self.count_K.new_tensor(rows / self.config.codes)
+        )
         if self.config.temperature == "auto":
             nearest_N = squared_distance(found.row_RD[:rows], self.code_KD).min(1).values
             self.temperature.copy_(nearest_N.mean())
@@ -158,7 +160,10 @@ class Codebook(nn.Module):
         self._place_(taken_K, found.row_RD[order_K.clamp(0, len(found.row_RD) - 1)], mean_count)
 
     def _candidates(self, vector_ND: Tensor, wanted: int, generator: torch.Generator | None) -> _Candidates:
-        """Random vectors of all ranks in the same order everywhere; each rank offers ceil(wanted / W) rows, real ones or blanks."""
+        """Random vectors of all ranks, in the same order everywhere.
+
+        Each rank offers ceil(wanted / W) rows, real ones or blanks, so that all take part with the same shapes.
+        """
         offered = -(-wanted // world_size())
         pick_R = torch.randperm(len(vector_ND), generator=generator, device=vector_ND.device)[:offered]
         row_RD = vector_ND.new_zeros(offered, vector_ND.shape[1])

@@ -69,15 +69,17 @@ class QuantizerConfig:
     decay: float = 0.9
     """λ of the moving averages, per training forward. Paper: 0.99."""
     ema: Literal["mean", "reference"] = "mean"
-    """`mean`: each code is the moving mean of the vectors drawn to it. `reference`: the released code's update, which keeps no sums."""
+    """`mean`: each code is the moving mean of the vectors drawn to it.
+    `reference`: the released code's update, which keeps no sums."""
     warmup_steps: int = 300
-    """Training forwards without quantisation; k-means then starts the codebook. 0 starts at once from vocabulary rows, as the paper."""
+    """Training forwards without quantisation; k-means then starts the codebook.
+    0 starts at once from vocabulary rows, as the paper."""
     revive_below: float = 0.05
     """A code whose count falls under this share of the mean count restarts at a current vector. 0 never revives. Paper: 0."""
     start_norm: float | Literal["auto"] = "auto"
     """Norm the starting vocabulary rows are scaled to; `auto` is their mean norm. Paper: 100, tied to T5's embedding scale."""
     evaluation: Evaluation = "expected"
-    """Weights in evaluation: `expected` is the mean of the sampler, `argmax` the nearest code, `sample` draws as in training."""
+    """Weights in evaluation: `expected` is the mean of the sampler, `argmax` the nearest code, `sample` draws M codes."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "codes", "draws")

@@ -58,7 +58,7 @@ class Contextualizer(nn.Module):
             p^c, [B, P, D], independent of how far the text is padded.
         """
         if len(text_BSD) == 0:
-            # torch's attention refuses an empty batch; a blank row that is dropped again keeps this rank's gradients zero, not None.
+            # torch's attention refuses an empty batch. A blank row, dropped again, keeps this rank's gradients zero, not None.
             blank_1SD, blank_1S = text_BSD.new_zeros(1, *text_BSD.shape[1:]), mask_BS.new_zeros(1, *mask_BS.shape[1:])
             return self.forward(prompt_PD, blank_1SD, blank_1S)[:0]
         text_BSD = text_BSD.to(self.down.weight.dtype)

@@ -52,7 +52,9 @@ class VIPPrompt(nn.Module):
         super().__init__()
         scale = embedding_VD.detach().float().square().mean().sqrt().item() if embedding_VD.numel() else 0.0
         if not 0.0 < scale < float("inf"):
-            raise ValueError(f"embedding_VD of shape {tuple(embedding_VD.shape)} has root mean square {scale}: nothing to start from")
+            raise ValueError(
+                f"embedding_VD of shape {tuple(embedding_VD.shape)} has root mean square {scale}: nothing to start from"
+            )
         self.config = config
         length, dim = config.prompt_length, embedding_VD.shape[1]
         if config.prompt_start == "sample":

@@ -45,7 +45,9 @@ def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Gener
         if len(probability_NK)
         else torch.empty(0, draws, dtype=torch.int64, device=logit_NK.device)
     )
-    return torch.zeros_like(probability_NK).scatter_add_(1, drawn_NM, torch.full_like(drawn_NM, 1 / draws, dtype=logit_NK.dtype))
+    return torch.zeros_like(probability_NK).scatter_add_(
+        1, drawn_NM, torch.full_like(drawn_NM, 1 / draws, dtype=logit_NK.dtype)
+    )
 
 
 class Quantizer(nn.Module):
@@ -65,7 +67,9 @@ class Quantizer(nn.Module):
         self.config = config
         self.codebook = Codebook(config, start_KD)
 
-    def forward(self, context_BPD: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None) -> Quantized:
+    def forward(
+        self, context_BPD: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
+    ) -> Quantized:
         """Quantises contextual prompt vectors.
 
         Args:

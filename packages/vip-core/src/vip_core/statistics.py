@@ -10,12 +10,14 @@ def usage(weight_BPK: Tensor) -> Tensor:
     Add up weights over many batches before asking for perplexity: a single batch of B·P·M draws cannot show more codes.
     """
     total_K = weight_BPK.float().sum((0, 1))
-    return total_K / total_K.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    share_K: Tensor = total_K / total_K.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return share_K
 
 
 def perplexity(usage_K: Tensor) -> Tensor:
     """exp(entropy) of code shares, a scalar from 1 (one code) to K (all alike); 1 as well where nothing was selected."""
-    return torch.special.entr(usage_K).sum().exp()
+    entropy: Tensor = torch.special.entr(usage_K).sum()
+    return entropy.exp()
 
 
 def used_share(usage_K: Tensor, *, least: float = 1e-4) -> Tensor:

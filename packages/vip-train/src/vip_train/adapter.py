@@ -7,7 +7,7 @@ task it answers. Loading checks all of it; an unknown field is an error, because
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -58,7 +58,13 @@ class Adapter(NamedTuple):
 
 
 def save_adapter(
-    model: VIPModel, folder: Path, *, backbone: str, task: str = "", answers: tuple[str, ...] = (), max_source_length: int = 480,
+    model: VIPModel,
+    folder: Path,
+    *,
+    backbone: str,
+    task: str = "",
+    answers: tuple[str, ...] = (),
+    max_source_length: int = 480,
     results: str = "",
 ) -> None:
     """Writes an adapter folder in one step: a reader sees the old one or the new one, never a part.
@@ -157,8 +163,10 @@ def load_adapter(
         UserError: the folder is not a whole adapter, or the backbone is not the one it was trained for.
     """
     config = read_adapter_config(folder)
-    loaded = backbone if isinstance(backbone, Backbone) else load_backbone(
-        backbone or config.backbone, precision=precision, device=device
+    loaded = (
+        backbone
+        if isinstance(backbone, Backbone)
+        else load_backbone(backbone or config.backbone, precision=precision, device=device)
     )
     dim = loaded.model.config.d_model
     if dim != config.dim:

@@ -3,7 +3,7 @@
 import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,14 +62,17 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model, report = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
+    model: T5ForConditionalGeneration
+    model, report = loaded
     if report["missing_keys"]:
         raise UserError(f"{name}: lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; it is not a whole T5")
     model.requires_grad_(False)
     model.eval()
-    return Backbone(model.to(device), tokenizer, name)
+    torch.nn.Module.to(model, device)
+    return Backbone(model, tokenizer, name)
 
 
 def _first_line(error: Exception) -> str:
@@ -88,5 +91,5 @@ def fingerprint(model: T5ForConditionalGeneration) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().to("cpu", torch.bfloat16).contiguous().flatten().view(torch.uint8).numpy())
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().to("cpu", torch.bfloat16).contiguous().flatten().view(torch.uint8).numpy().tobytes()

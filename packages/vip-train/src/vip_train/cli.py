@@ -43,16 +43,21 @@ def _summary(folder: Path, launched: bool) -> str:
         f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
     ]
     if results["validation_code_perplexity"]:
-        lines.append(f"code perplexity  {results['validation_code_perplexity']:.1f}   ({results['validation_codes_used']:.0%} of the codes used)")
+        used = f"({results['validation_codes_used']:.0%} of the codes used)"
+        lines.append(f"code perplexity  {results['validation_code_perplexity']:.1f}   {used}")
     lines.append(f"adapter          {folder / 'adapter'}")
     if not launched:
-        lines.append(f"on several processes: deepspeed packages/vip-train/run.py --config {folder / 'config.yaml'} --output NEW_FOLDER")
+        lines.append(
+            f"on several processes: deepspeed packages/vip-train/run.py --config {folder / 'config.yaml'} --output NEW_FOLDER"
+        )
     return "\n".join(lines)
 
 
 def pretrain_command(arguments: Sequence[str]) -> None:
     """Makes a backbone."""
-    config = parse(PretrainConfig, arguments, prog="vip-train pretrain", description="Makes a small T5 backbone from a text corpus.")
+    config = parse(
+        PretrainConfig, arguments, prog="vip-train pretrain", description="Makes a small T5 backbone from a text corpus."
+    )
     print(f"backbone {pretrain(config)}")
 
 

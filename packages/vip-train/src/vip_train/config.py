@@ -1,6 +1,7 @@
 """Settings of a training run and how they are read from YAML and flags."""
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -67,7 +68,8 @@ class TrainConfig:
     task: str = "notes"
     """Registered name: notes, superglue/cb, superglue/rte, superglue/boolq."""
     data_dir: Path | None = None
-    """Folder that holds the task's official folder (such as CB/train.jsonl). By default tasks come from the hub; `notes` is built in."""
+    """Folder that holds the task's official folder (such as CB/train.jsonl).
+    By default tasks come from the hub; `notes` is built in."""
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
     precision: Precision = "auto"
@@ -110,7 +112,7 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
         found = parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments]))
         return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        where = "".join(f"{later}: " for flag, later in zip(arguments, arguments[1:], strict=False) if flag == "--config")
+        where = "".join(f"{later}: " for flag, later in itertools.pairwise(arguments) if flag == "--config")
         raise UserError(where + " ".join(str(error).split())) from error
 
 

@@ -1,12 +1,12 @@
 """From examples to padded batches. B batch, S source tokens, T target tokens, A answers."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from vip_core.losses import IGNORED
 
@@ -63,7 +63,9 @@ def collator(tokenizer: PreTrainedTokenizerBase, max_source_length: int) -> Call
 
     def collate(examples: Sequence[Example]) -> Batch:
         sources = encode_sources([example.source for example in examples], tokenizer, max_source_length)
-        return Batch(sources.input_ids, sources.attention_mask, encode_answers([example.target for example in examples], tokenizer))
+        return Batch(
+            sources.input_ids, sources.attention_mask, encode_answers([example.target for example in examples], tokenizer)
+        )
 
     return collate
 
@@ -81,15 +83,23 @@ class Shuffled:
     """
 
     def __init__(
-        self, examples: Sequence[Example], *, batch_size: int, rank: int, world_size: int, seed: int,
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
         collate: Callable[[Sequence[Example]], Batch],
     ) -> None:
+        # A sequence is all a map-style data set has to be, though torch's types ask for a Dataset.
+        data = cast(Dataset[Example], examples)
         self._sampler: DistributedSampler[Example] = DistributedSampler(
-            examples, num_replicas=world_size, rank=rank, shuffle=True, seed=seed  # type: ignore[arg-type]
+            data, num_replicas=world_size, rank=rank, shuffle=True, seed=seed
         )
-        self._loader = DataLoader(examples, batch_size=batch_size, sampler=self._sampler, collate_fn=collate)  # type: ignore[arg-type]
+        self._loader: DataLoader[Example] = DataLoader(data, batch_size=batch_size, sampler=self._sampler, collate_fn=collate)
         self._epoch = 0
-        self._batches = iter(self._loader)
+        self._batches: Iterator[Batch] = iter(self._loader)
 
     def __next__(self) -> Batch:
         try:

@@ -66,11 +66,13 @@ class TorchEngine:
         self._forward = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
+        """See `Engine`."""
         output: VIPOutput = self._forward(input_ids, attention_mask, labels)
         return output
 
     def step(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        """See `Engine`."""
+        loss.backward()
         if self._clip:
             torch.nn.utils.clip_grad_norm_(self._model.prompt.parameters(), self._clip)
         self._optimizer.step()
@@ -78,7 +80,7 @@ class TorchEngine:
 
 
 class DeepSpeedEngine:
-    """DeepSpeed ZeRO. The backbone is held in its own dtype by us, so DeepSpeed sees fp32 parameters to train and nothing else."""
+    """DeepSpeed ZeRO. The backbone is held in its own dtype by us, so all that DeepSpeed trains is in fp32."""
 
     def __init__(
         self, model: VIPModel, optimizer: torch.optim.Optimizer, config: OptimizerConfig, world: World, zero_stage: int
@@ -102,10 +104,12 @@ class DeepSpeedEngine:
                 raise RuntimeError(f"DeepSpeed cast the buffer {name} to {buffer.dtype}; deepspeed>=0.19.3 does not")
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
+        """See `Engine`."""
         output: VIPOutput = self._engine(input_ids, attention_mask, labels)
         return output
 
     def step(self, loss: Tensor) -> None:
+        """See `Engine`."""
         self._engine.backward(loss)
         self._engine.step()
 
@@ -131,7 +135,13 @@ def join_world(*, deepspeed: bool) -> World:
             import deepspeed as library
         except ImportError as error:
             raise UserError("engine=deepspeed: DeepSpeed is not installed; pip install 'vip-train[deepspeed]'") from error
-        for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        for name, value in {
+            "RANK": "0",
+            "WORLD_SIZE": "1",
+            "LOCAL_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "0",
+        }.items():
             os.environ.setdefault(name, value)
         library.init_distributed()
     elif size > 1:
@@ -153,13 +163,17 @@ def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig,
     """
     groups = [
         {"name": "prompt", "params": model.prompt.prompt_parameters(), "lr": config.prompt_learning_rate},
-        {"name": "contextualizer", "params": model.prompt.contextualizer_parameters(), "lr": config.contextualizer_learning_rate},
+        {
+            "name": "contextualizer",
+            "params": model.prompt.contextualizer_parameters(),
+            "lr": config.contextualizer_learning_rate,
+        },
     ]
     groups = [group for group in groups if group["params"]]
     if config.name == "adafactor":
         if deepspeed and engine.zero_stage > 0:
             raise UserError(
-                f"optimizer.name=adafactor: needs engine.zero_stage=0, at {engine.zero_stage} ZeRO flattens the matrices it factors"
+                f"optimizer.name=adafactor: needs engine.zero_stage=0; at {engine.zero_stage} ZeRO flattens what it factors"
             )
         optimizer: torch.optim.Optimizer = torch.optim.Adafactor(groups)
     else:

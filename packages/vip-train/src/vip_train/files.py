@@ -1,6 +1,5 @@
 """Writing files so that a reader never sees half of one."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,10 +34,10 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         yield temporary
         if target.is_dir():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, retired / "old")
-            os.replace(temporary, target)
+            target.replace(retired / "old")
+            temporary.replace(target)
             shutil.rmtree(retired)
         else:
-            os.replace(temporary, target)
+            temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

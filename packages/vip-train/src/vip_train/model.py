@@ -71,9 +71,10 @@ class VIPModel(nn.Module):
         nll_B = target_nll(logit_BTV, labels)
         return VIPOutput(nll_B.mean() + prompted.commitment, nll_B, logit_BTV, prompted)
 
-    def _encode(self, prompted: Prompted) -> BaseModelOutput:
-        hidden_BLD = self.backbone.get_encoder()(inputs_embeds=prompted.embeds_BLD, attention_mask=prompted.mask_BL)
-        return BaseModelOutput(last_hidden_state=hidden_BLD.last_hidden_state)
+    def _encode(self, prompted: Prompted) -> Tensor:
+        encoded = self.backbone.get_encoder()(inputs_embeds=prompted.embeds_BLD, attention_mask=prompted.mask_BL)
+        hidden_BLD: Tensor = encoded.last_hidden_state
+        return hidden_BLD
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Tensor:
@@ -86,7 +87,9 @@ class VIPModel(nn.Module):
         """
         prompted = self.put_prompt(input_ids, attention_mask)
         written = self.backbone.generate(
-            encoder_outputs=self._encode(prompted), attention_mask=prompted.mask_BL, **options
+            encoder_outputs=BaseModelOutput(last_hidden_state=self._encode(prompted)),
+            attention_mask=prompted.mask_BL,
+            **options,
         )
         assert isinstance(written, Tensor), "return_dict_in_generate is not supported"
         return written
@@ -99,18 +102,21 @@ class VIPModel(nn.Module):
             prompted: from `put_prompt`, so that the selection belongs to these very scores.
             answers_AT: token ids of the answers, closed by `</s>`; -100 where padded.
         """
-        encoded = self._encode(prompted)
-        batch, answers = len(prompted.mask_BL), len(answers_AT)
-        start_B1 = answers_AT.new_full((batch, 1), self.backbone.config.decoder_start_token_id)
+        hidden_BLD = self._encode(prompted)
+        batch, answers = len(hidden_BLD), len(answers_AT)
+        start_B1 = self.backbone.prepare_decoder_input_ids_from_labels(answers_AT)[:1, :1].expand(batch, 1)
         first = self.backbone(
-            encoder_outputs=encoded, attention_mask=prompted.mask_BL, decoder_input_ids=start_B1, use_cache=True
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BLD),
+            attention_mask=prompted.mask_BL,
+            decoder_input_ids=start_B1,
+            use_cache=True,
         )
         # The first token and all keys and values of the encoder are computed once per text, not once per answer.
         cache = first.past_key_values
         cache.batch_repeat_interleave(answers)
         label_NT = answers_AT.repeat(batch, 1)
         rest = self.backbone(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.last_hidden_state.repeat_interleave(answers, 0)),
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BLD.repeat_interleave(answers, 0)),
             attention_mask=prompted.mask_BL.repeat_interleave(answers, 0),
             decoder_input_ids=label_NT[:, :-1].clamp_min(0),
             past_key_values=cache,

@@ -50,7 +50,9 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
     world = join_world(deepspeed=deepspeed)
     try:
         if config.optimizer.batch_size % world.size:
-            raise UserError(f"optimizer.batch_size={config.optimizer.batch_size} must be divisible by the {world.size} processes")
+            raise UserError(
+                f"optimizer.batch_size={config.optimizer.batch_size} must be divisible by the {world.size} processes"
+            )
         with ExitStack() as stack:
             folder = stack.enter_context(new_folder(output)) if world.first else None
             _run(config, world, deepspeed, examples, validation, tuple(dict.fromkeys(task.answers.values())), folder)
@@ -60,8 +62,13 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
 
 
 def _run(
-    config: TrainConfig, world: World, deepspeed: bool, examples: list[Example], validation: list[Example],
-    answers: tuple[str, ...], folder: Path | None,
+    config: TrainConfig,
+    world: World,
+    deepspeed: bool,
+    examples: list[Example],
+    validation: list[Example],
+    answers: tuple[str, ...],
+    folder: Path | None,
 ) -> None:
     torch.manual_seed(config.optimizer.seed)
     backbone = load_backbone(config.backbone, precision=config.precision, device=world.device)
@@ -98,9 +105,7 @@ def _run(
             recent.clear()
             if not torch.isfinite(torch.tensor([nll, commitment])).all():
                 raise UserError(f"the loss is not finite at step {step}: lower the learning rates")
-            found = evaluate(
-                model, validation, answers, backbone.tokenizer, world, max_source_length=config.max_source_length
-            )
+            found = evaluate(model, validation, answers, backbone.tokenizer, world, max_source_length=config.max_source_length)
             record = {
                 "step": step,
                 "seconds": round(time.monotonic() - started, 1),
@@ -113,12 +118,24 @@ def _run(
                 with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
                     metrics.write(json.dumps(record) + "\n")
     if folder is not None:
-        _write(folder, config, model, answers, {**record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy})
+        _write(
+            folder,
+            config,
+            model,
+            answers,
+            {**record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy},
+        )
 
 
 def _announce(
-    config: TrainConfig, model: VIPModel, world: World, deepspeed: bool, examples: list[Example], validation: list[Example],
-    constant: Baseline, tokenizer: Any,
+    config: TrainConfig,
+    model: VIPModel,
+    world: World,
+    deepspeed: bool,
+    examples: list[Example],
+    validation: list[Example],
+    constant: Baseline,
+    tokenizer: Any,
 ) -> None:
     """Says what is about to be trained, on what, and what a constant answer would reach."""
     trainable = sum(parameter.numel() for parameter in model.prompt.parameters())

@@ -16,8 +16,8 @@ tags: [t5, vip]
 ---
 # A small T5 for VIP
 
-An encoder-decoder of {parameters:,} parameters (T5 v1.1: D={shape.width}, {shape.encoder_layers} encoder and
-{shape.decoder_layers} decoder layers, {shape.heads} heads, feed-forward {shape.feedforward}, V={shape.vocabulary}), weights in bf16.
+An encoder-decoder of {parameters:,} parameters (T5 v1.1: D={shape.width}, {shape.heads} heads, V={shape.vocabulary},
+{shape.encoder_layers} encoder and {shape.decoder_layers} decoder layers, feed-forward {shape.feedforward}), weights in bf16.
 It exists so that VIP can be tried and tested without a network and without a GPU. It is far too small to be useful for
 language work of its own.
 
@@ -27,7 +27,8 @@ language work of its own.
 | vocabulary | Unigram, {shape.vocabulary} ids, learned from the first {config.paragraphs_for_vocabulary:,} paragraphs |
 | stage 1 | {config.span_steps:,} steps of span corruption (15 %, mean span 3), constant learning rate |
 | stage 2 | {config.prefix_steps:,} steps of prefix-LM adaptation (Lester et al., 2021), learning rate falling to zero |
-| step | {config.batch_size} windows of {config.window} tokens, Adafactor at {config.learning_rate}, gradient norm at most 1, seed {config.seed} |
+| step | {config.batch_size} windows of {config.window} tokens, Adafactor at {config.learning_rate}, gradient norm at most 1 |
+| seed | {config.seed} |
 | time | {seconds:,.0f} s ({machine}, torch with {threads} threads) |
 | last training loss | {training_loss:.3f} nats per token |
 | held-out loss | span corruption {held_out_span_loss:.3f}, prefix-LM {held_out_prefix_loss:.3f} nats per token |

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vip_train.errors import UserError
 
-_OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}  # type: ignore[dict-item]
+_OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}
 
 
 def read_paragraphs(path: Path) -> Iterator[str]:
@@ -21,14 +21,15 @@ def read_paragraphs(path: Path) -> Iterator[str]:
     Raises:
         UserError: the file is missing, truncated or not UTF-8; the message names it and the line reached.
     """
-    number = 0
+    read = 0
     try:
         with _OPENERS.get(path.suffix, open)(path, mode="rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
+                read += 1
                 if text := line.strip():
                     yield text
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
-        raise UserError(f"{path}: cannot read the corpus after line {number}: {error}") from error
+        raise UserError(f"{path}: cannot read the corpus after line {read}: {error}") from error
 
 
 class Corpus(NamedTuple):
@@ -66,4 +67,5 @@ def draw_windows(tokens: npt.NDArray[np.uint16], *, batch: int, length: int, rng
     if len(tokens) < length:
         raise ValueError(f"the corpus holds {len(tokens)} tokens, fewer than one window of {length}")
     starts = rng.integers(0, len(tokens) - length + 1, size=batch)
-    return tokens[starts[:, None] + np.arange(length)].astype(np.int64)
+    window_BL: npt.NDArray[np.int64] = tokens[starts[:, None] + np.arange(length)].astype(np.int64)
+    return window_BL

@@ -1,7 +1,7 @@
 """Pretrains a small T5 from a text corpus: vocabulary, span corruption, prefix-LM adaptation, one folder out.
 
-The folder is an ordinary transformers checkpoint (config.json, model.safetensors in bf16, tokenizer files) with a model card and
-the loss curve beside it, so that `--backbone FOLDER` treats it exactly like a published T5.
+The folder is an ordinary transformers checkpoint (config.json, model.safetensors in bf16, tokenizer files) with a model card
+and the loss curve beside it, so that `--backbone FOLDER` treats it exactly like a published T5.
 """
 
 import copy
@@ -9,6 +9,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from vip_train.files import new_folder
 from vip_train.pretrain.card import write_card
 from vip_train.pretrain.corpus import Corpus, draw_windows, encode_corpus, read_paragraphs
 from vip_train.pretrain.objectives import Pair, prefix_lm, span_corruption
-from vip_train.pretrain.vocabulary import sentinel, train_vocabulary
+from vip_train.pretrain.vocabulary import EOS, sentinel, train_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,14 @@ class PretrainConfig:
         for name in ("batch_size", "paragraphs_for_vocabulary"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.steps < 1:
+            raise ValueError("span_steps and prefix_steps are both 0, there is nothing to do")
         for name in ("span_steps", "prefix_steps", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.window < 8:
             raise ValueError(f"window={self.window} must be at least 8 tokens")
-        if not 0 < self.learning_rate:
+        if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive")
 
     @property
@@ -98,6 +101,7 @@ class PretrainConfig:
 
 def build_model(shape: ShapeConfig) -> T5ForConditionalGeneration:
     """A randomly initialised T5 v1.1 of the given size, without dropout (the corpus is seen about once)."""
+    special: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
     return T5ForConditionalGeneration(
         T5Config(
             vocab_size=shape.vocabulary,
@@ -109,11 +113,15 @@ def build_model(shape: ShapeConfig) -> T5ForConditionalGeneration:
             num_decoder_layers=shape.decoder_layers,
             feed_forward_proj="gated-gelu",
             dropout_rate=0.0,
-            pad_token_id=0,
-            eos_token_id=1,
-            decoder_start_token_id=0,
+            **special,
         )
     )
+
+
+def save_bf16(model: T5ForConditionalGeneration, folder: Path) -> None:
+    """Writes the weights in bf16 and leaves the model as it is."""
+    rounded: Any = copy.deepcopy(model)
+    rounded.to(torch.bfloat16).save_pretrained(folder)
 
 
 class _Objectives:
@@ -121,7 +129,7 @@ class _Objectives:
 
     def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> None:
         self._config = config
-        self._eos = int(tokenizer.convert_tokens_to_ids("</s>"))
+        self._eos: Any = tokenizer.convert_tokens_to_ids(EOS)
         names = [sentinel(i) for i in range(config.shape.sentinels)]
         self._sentinels = np.asarray(tokenizer.convert_tokens_to_ids(names), np.int64)
 
@@ -136,11 +144,14 @@ class _Objectives:
 def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
     """Mean cross-entropy per target token, in nats."""
     with torch.autocast("cpu", torch.bfloat16):
-        return model(input_ids=torch.from_numpy(pair.source_BS), labels=torch.from_numpy(pair.target_BT)).loss
+        loss: torch.Tensor = model(input_ids=torch.from_numpy(pair.source_BS), labels=torch.from_numpy(pair.target_BT)).loss
+    return loss
 
 
 @torch.no_grad()
-def held_out_loss(model: T5ForConditionalGeneration, objectives: _Objectives, stage: str, corpus: Corpus, batches: int = 16) -> float:
+def held_out_loss(
+    model: T5ForConditionalGeneration, objectives: _Objectives, stage: str, corpus: Corpus, batches: int = 16
+) -> float:
     """Mean loss in nats per target token over the same `batches` held-out batches each time it is called."""
     rng = np.random.default_rng(0)
     return float(np.mean([_loss(model, objectives.draw(stage, corpus.held_out, rng)).item() for _ in range(batches)]))
@@ -163,7 +174,7 @@ def _train(
         stage = "span" if step <= config.span_steps else "prefix"
         loss = _loss(model, objectives.draw(stage, corpus.training, rng))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         decay.step()
@@ -176,7 +187,7 @@ def _train(
             if step % 500 == 0 or step == config.steps:
                 for name in ("span", "prefix"):
                     record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
-                copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+                save_bf16(model, folder)
             with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
                 curve.write(json.dumps({"stage": stage, **record}) + "\n")
     return record

@@ -27,7 +27,7 @@ def _random_partition(total: int, parts: int, rng: np.random.Generator) -> Token
 def span_corruption(
     window_BL: Tokens, *, sentinels: Tokens, eos: int, rng: np.random.Generator, density: float = 0.15, mean_span: float = 3.0
 ) -> Pair:
-    """Replaces random spans by sentinels; the target lists each sentinel with the span it stands for (Raffel et al., 2020, 3.1.4).
+    """Replaces random spans by sentinels; the target lists each with the span it stands for (Raffel et al., 2020, 3.1.4).
 
     All rows corrupt the same number of tokens in the same number of spans, so both results are rectangular without padding:
     S = L - noise + spans + 1 and T = noise + spans + 1, the last token being `eos`.

@@ -32,7 +32,9 @@ def train_vocabulary(paragraphs: Iterable[str], *, size: int, sentinels: int) ->
         ValueError: the text is too small to fill the vocabulary.
     """
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(
@@ -51,5 +53,7 @@ def train_vocabulary(paragraphs: Iterable[str], *, size: int, sentinels: int) ->
         clean_up_tokenization_spaces=False,
     )
     if len(wrapped) != size:
-        raise ValueError(f"the text yields a vocabulary of {len(wrapped)} ids, {size} were asked for: give more text or fewer ids")
+        raise ValueError(
+            f"the text yields a vocabulary of {len(wrapped)} ids, {size} were asked for: give more text or fewer ids"
+        )
     return wrapped

@@ -1,0 +1,68 @@
+"""The command: `vip-demo` or `python -m vip_demo`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vip_train import UserError
+from vip_train.adapter import read_adapter_config
+from vip_train.config import parse
+
+from vip_demo.adapters import find_adapters
+from vip_demo.app import build_app, serve
+
+_TRAIN_ONE = "train one with `python packages/vip-train/run.py`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Which adapters the page offers, and where it is served."""
+
+    adapter: Path | None = None
+    """Folder of the one adapter to show, such as runs/notes-1/adapter."""
+    adapters: Path = Path("runs")
+    """Folder under which all adapters are offered; not read when `adapter` is given."""
+    port: int = 7860
+    """Port of the page."""
+    host: str = "127.0.0.1"
+    """Address to listen on; the default is reached from this machine alone."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"port={self.port} must be from 1 to 65535")
+
+
+def offered(config: DemoConfig) -> dict[str, Path]:
+    """The adapters to offer, by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if config.adapter is not None:
+        try:
+            read_adapter_config(config.adapter)
+        except UserError as error:
+            inside = find_adapters(config.adapter)
+            other = f"give {config.adapter / next(iter(inside))}" if inside else _TRAIN_ONE
+            raise UserError(f"{error}; {other}") from error
+        return {config.adapter.as_posix(): config.adapter}
+    if not (found := find_adapters(config.adapters)):
+        raise UserError(f"adapters={config.adapters}: there is no adapter under it; {_TRAIN_ONE}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves the page; returns the exit status: 0, or 2 after one line on stderr saying what is wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        config = parse(DemoConfig, given, prog="vip-demo", description="Shows which codes each input selects.")
+        serve(build_app(offered(config)), host=config.host, port=config.port)
+    except UserError as error:
+        print(f"vip-demo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

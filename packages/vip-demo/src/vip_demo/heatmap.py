@@ -1,0 +1,86 @@
+"""Draws an inspection: one row per prompt token, one column per code in use, the colour is the weight.
+
+P prompt tokens, U codes in use, C columns drawn.
+"""
+
+import plotly.graph_objects as go
+
+from vip_demo.inspection import Inspection
+
+MOST_COLUMNS = 40
+"""More would be too narrow to read on a laptop; the rest is said in words, see `left_out`."""
+LEAST_WRITTEN = 0.05
+"""A cell shows its weight as a number from here on."""
+
+_SCALE_ENDS = (0.1, 0.25, 0.5, 1.0)
+_ROWS_HEIGHT, _LEAST_ROW, _MOST_ROW, _AROUND = 600, 18, 30, 130  # pixels
+_CROWDED = 25  # columns from which code numbers no longer fit side by side
+
+
+def heat_map(found: Inspection) -> go.Figure:
+    """The picture of a selection. Backgrounds are transparent, so that it fits a light and a dark page.
+
+    Raises:
+        ValueError: no code is in use, so there is nothing to draw.
+    """
+    if not found.code_U:
+        raise ValueError("no code is in use: there is nothing to draw")
+    weight_PC = found.weight_PU[:, :MOST_COLUMNS].tolist()
+    columns = [str(code) for code in found.code_U[:MOST_COLUMNS]]
+    rows = [str(token) for token in range(len(weight_PC))]
+    cells = go.Heatmap(
+        z=weight_PC,
+        x=columns,
+        y=rows,
+        zmin=0.0,
+        zmax=_scale_end(max(map(max, weight_PC))),
+        colorscale="cividis",
+        colorbar={"title": {"text": "weight", "side": "top"}, "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 13}},
+        text=[[_written(weight) for weight in row] for row in weight_PC],
+        texttemplate="%{text}",
+        textfont={"size": 12},
+        xgap=1,
+        ygap=1,
+        hovertemplate="prompt token %{y}<br>code %{x}<br>weight %{z:.3f}<extra></extra>",
+    )
+    # Numbers of codes and tokens are names: as categories each has its own tick and no gaps between.
+    axis = {
+        "type": "category",
+        "dtick": 1,
+        "showgrid": False,
+        "zeroline": False,
+        "tickfont": {"size": 13},
+        "ticklabelstandoff": 6,
+    }
+    return go.Figure(
+        cells,
+        go.Layout(
+            template="none",
+            font={"size": 14, "color": "#374151"},
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            height=_AROUND + len(rows) * max(_LEAST_ROW, min(_MOST_ROW, _ROWS_HEIGHT // len(rows))),
+            margin={"l": 70, "r": 20, "t": 20, "b": 85},
+            xaxis={**axis, "title": {"text": "code, the most used first"}, "tickangle": -90 if len(columns) > _CROWDED else 0},
+            yaxis={**axis, "title": {"text": "prompt token"}, "autorange": "reversed"},
+        ),
+    )
+
+
+def left_out(found: Inspection) -> str:
+    """What the picture does not show, as a sentence; empty when it shows every code in use."""
+    hidden = len(found.code_U) - MOST_COLUMNS
+    if hidden <= 0:
+        return ""
+    share = float(found.weight_PU[:, MOST_COLUMNS:].sum() / found.weight_PU.sum())
+    return f"The picture shows the {MOST_COLUMNS} most used; the other {hidden} hold {share:.0%} of the weight."
+
+
+def _written(weight: float) -> str:
+    """A weight without its leading zero, for which a narrow cell has no room; nothing for a small one."""
+    return f"{weight:.2f}".removeprefix("0") if weight >= LEAST_WRITTEN else ""
+
+
+def _scale_end(largest: float) -> float:
+    """The colour scale's end: one of a few steps, so that pictures of different texts mostly share it."""
+    return next((end for end in _SCALE_ENDS if largest <= end), _SCALE_ENDS[-1])

@@ -1,0 +1,85 @@
+"""The picture has a row per token, a column per code in use, and says what it leaves out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from vip_demo import Inspection, heat_map
+from vip_demo.heatmap import LEAST_WRITTEN, MOST_COLUMNS, left_out
+
+
+def inspection(weight_PU: torch.Tensor, codes: int = 100) -> Inspection:
+    count = weight_PU.shape[1]
+    return Inspection(
+        answer="red",
+        probability={"red": 1.0},
+        method="vip",
+        how="expected",
+        codes=codes,
+        code_U=tuple(range(7, 7 + count)),
+        weight_PU=weight_PU,
+        perplexity=3.0,
+    )
+
+
+@dataclass
+class Drawn:
+    """A figure as the browser gets it."""
+
+    cells: dict[str, Any]
+    layout: dict[str, Any]
+
+
+def draw(weight_PU: torch.Tensor) -> Drawn:
+    sent = heat_map(inspection(weight_PU)).to_plotly_json()
+    return Drawn(sent["data"][0], sent["layout"])
+
+
+def test_rows_are_tokens_and_columns_codes() -> None:
+    drawn = draw(torch.tensor([[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]))
+    assert list(drawn.cells["y"]) == ["0", "1", "2"]
+    assert list(drawn.cells["x"]) == ["7", "8"]
+    assert [list(row) for row in drawn.cells["z"]] == [[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]
+    assert drawn.layout["yaxis"]["autorange"] == "reversed"
+    assert drawn.layout["yaxis"]["title"]["text"] == "prompt token"
+    assert drawn.layout["xaxis"]["title"]["text"] == "code, the most used first"
+
+
+def test_every_row_and_column_has_its_label() -> None:
+    drawn = draw(torch.full((100, MOST_COLUMNS), 1 / MOST_COLUMNS))
+    for axis in ("xaxis", "yaxis"):
+        assert (drawn.layout[axis]["type"], drawn.layout[axis]["dtick"]) == ("category", 1)
+
+
+@pytest.mark.parametrize(("tokens", "least", "most"), [(1, 100, 300), (10, 300, 500), (100, 1800, 2000)])
+def test_rows_stay_high_enough_to_read(tokens: int, least: int, most: int) -> None:
+    assert least <= draw(torch.ones(tokens, 1)).layout["height"] <= most
+
+
+def test_only_large_weights_are_written() -> None:
+    drawn = draw(torch.tensor([[1.0, 0.956, LEAST_WRITTEN, 0.04999, 0.0]]))
+    assert [list(row) for row in drawn.cells["text"]] == [["1.00", ".96", ".05", "", ""]]
+
+
+@pytest.mark.parametrize(("largest", "end"), [(0.03, 0.1), (0.1, 0.1), (0.11, 0.25), (0.5, 0.5), (0.51, 1.0), (1.0, 1.0)])
+def test_colour_scale_starts_at_nothing_and_ends_on_a_step(largest: float, end: float) -> None:
+    drawn = draw(torch.tensor([[largest, 0.0]], dtype=torch.float64))
+    assert (drawn.cells["zmin"], drawn.cells["zmax"]) == (0.0, end)
+
+
+def test_backgrounds_let_the_page_through() -> None:
+    drawn = draw(torch.tensor([[1.0]]))
+    assert drawn.layout["paper_bgcolor"] == drawn.layout["plot_bgcolor"] == "rgba(0,0,0,0)"
+
+
+def test_says_how_much_is_not_shown() -> None:
+    weight_PU = torch.cat([torch.full((2, MOST_COLUMNS), 0.9 / MOST_COLUMNS), torch.full((2, 5), 0.02)], dim=1)
+    assert len(draw(weight_PU).cells["x"]) == MOST_COLUMNS
+    assert left_out(inspection(weight_PU)) == "The picture shows the 40 most used; the other 5 hold 10% of the weight."
+    assert left_out(inspection(weight_PU[:, :MOST_COLUMNS])) == ""
+
+
+def test_nothing_in_use_is_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="no code is in use"):
+        heat_map(inspection(torch.zeros(3, 0)))

@@ -1,0 +1,52 @@
+"""The command: one line for what is wrong, and the settings it hands on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vip_demo import __main__ as command
+from vip_demo.__main__ import DemoConfig, main, offered
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--adapters", "nowhere"], ["adapters=nowhere", "python packages/vip-train/run.py"]),
+        (["--adapter", "nowhere"], ["nowhere", "is not an adapter", "python packages/vip-train/run.py"]),
+        (["--adaptor", "x"], ["--adaptor"]),
+        (["--port", "0"], ["port=0", "from 1 to 65535"]),
+        (["--port", "many"], ["port"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("vip-demo: ")
+    assert line.count("\n") == 1
+    for word in words:
+        assert word in line
+
+
+def test_offers_one_adapter_or_all_below_a_folder(make_adapter: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_adapter("pt", folder=tmp_path / "notes-1" / "adapter")
+    assert offered(DemoConfig(adapter=folder)) == {folder.as_posix(): folder}
+    assert offered(DemoConfig(adapters=tmp_path)) == {"notes-1/adapter": folder}
+
+
+def test_a_run_folder_leads_to_the_adapter_in_it(
+    make_adapter: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_adapter("pt", folder=tmp_path / "notes-1" / "adapter")
+    assert main(["--adapter", str(tmp_path / "notes-1")]) == 2
+    assert f"give {folder}" in capsys.readouterr().err
+
+
+def test_hands_adapters_and_address_on(vip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[object] = []
+    monkeypatch.setattr(command, "build_app", lambda adapters: adapters)
+    monkeypatch.setattr(command, "serve", lambda app, host, port: handed.extend([app, host, port]))
+    assert main(["--adapter", str(vip), "--port", "7861"]) == 0
+    assert handed == [{vip.as_posix(): vip}, "127.0.0.1", 7861]

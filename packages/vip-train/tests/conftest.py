@@ -1,0 +1,163 @@
+"""A corpus, a backbone pretrained on it and a small task, made once; and how tests start programs."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Read when huggingface_hub is imported: nothing here may reach a network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
+
+from vip_train.backbones import Backbone, load_backbone
+from vip_train.config import OptimizerConfig, TrainConfig
+from vip_train.model import VIPModel
+from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, pretrain
+
+# Everything here is small, and the order of a sum, so its last bit, depends on the number of threads.
+torch.set_num_threads(1)
+
+RUN = Path(__file__).parent.parent / "run.py"
+SYLLABLES = ("ba", "ke", "lo", "mi", "tu", "ra", "sen", "dor", "vil", "nak", "oth", "ip")
+LABELS = ("entailment", "contradiction", "neutral")
+CONTEXTUALIZER = ContextualizerConfig(width=8, layers=1, heads=2, feedforward=16)
+QUANTIZER = QuantizerConfig(codes=7, draws=4, warmup_steps=0)
+SMALL = VIPConfig(prompt_length=3, contextualizer=CONTEXTUALIZER, quantizer=QUANTIZER)
+
+
+def sentences(count: int, *, seed: int) -> list[str]:
+    """Sentences of invented words, the same for the same seed."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices(SYLLABLES, k=rng.randint(1, 4))) for _ in range(400)]
+    return [" ".join(rng.choices(words, k=rng.randint(4, 14))).capitalize() + "." for _ in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def _same_randomness() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small text file, one paragraph a line."""
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("".join(f"{sentence}\n" for sentence in sentences(600, seed=0)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shape() -> ShapeConfig:
+    """The size of the backbone that tests train and use."""
+    return ShapeConfig(vocabulary=300, sentinels=8, width=32, heads=2, feedforward=64, encoder_layers=1, decoder_layers=1)
+
+
+@pytest.fixture(scope="session")
+def pretraining(corpus: Path, shape: ShapeConfig) -> Callable[..., PretrainConfig]:
+    """Settings of a short pretraining run; `output` has to be given."""
+    plain = {"corpus": corpus, "shape": shape, "span_steps": 6, "prefix_steps": 6, "batch_size": 4, "window": 24}
+    return lambda **values: PretrainConfig(**plain | values)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(pretraining: Callable[..., PretrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pretrained T5 of 32 dimensions."""
+    return pretrain(pretraining(output=tmp_path_factory.mktemp("backbone") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def backbone(tiny_backbone: Path) -> Backbone:
+    """That T5, loaded. Shared by all tests: who changes it takes a copy."""
+    return load_backbone(str(tiny_backbone))
+
+
+@pytest.fixture
+def build(backbone: Backbone) -> Callable[..., VIPModel]:
+    """Makes a model in evaluation around the shared backbone; `start` seeds its prompt, other values go to its VIPConfig."""
+
+    def model(start: int = 0, **values: object) -> VIPModel:
+        torch.manual_seed(start)
+        config = VIPConfig(**{"prompt_length": 3, "contextualizer": CONTEXTUALIZER, "quantizer": QUANTIZER} | values)  # type: ignore[arg-type]
+        return VIPModel(backbone.model, VIPPrompt(config, backbone.model.get_input_embeddings().weight)).eval()
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Four source texts of different lengths."""
+    return sorted(sentences(4, seed=1), key=len)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the official layout of SuperGLUE with a CB of 30 training and 11 validation rows."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "CB").mkdir()
+    rng = random.Random(2)
+    for name, count in (("train", 30), ("val", 11)):
+        rows = [
+            {"premise": premise, "hypothesis": hypothesis, "label": rng.choice(LABELS), "idx": number}
+            for number, (premise, hypothesis) in enumerate(
+                zip(sentences(count, seed=len(name)), sentences(count, seed=9), strict=True)
+            )
+        ]
+        (folder / "CB" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def settings(data: Path, tiny_backbone: Path) -> Callable[..., TrainConfig]:
+    """Settings of a short training run on that CB; `output` has to be given, values of the optimizer by their own names."""
+    optimizer_fields = OptimizerConfig.__dataclass_fields__
+
+    def config(**values: object) -> TrainConfig:
+        optimizer = {"steps": 4, "batch_size": 8, "evaluate_every": 2}
+        optimizer |= {name: values.pop(name) for name in list(values) if name in optimizer_fields}  # type: ignore[misc]
+        plain = {"task": "superglue/cb", "data_dir": data, "backbone": str(tiny_backbone), "vip": SMALL}
+        return TrainConfig(**plain | values, optimizer=OptimizerConfig(**optimizer))  # type: ignore[arg-type]
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def flags(data: Path, tiny_backbone: Path) -> list[str]:
+    """The same run as flags of the command line, without --output."""
+    return [
+        *("--task", "superglue/cb", "--data-dir", str(data), "--backbone", str(tiny_backbone)),
+        *("--vip.prompt-length", "3", "--vip.contextualizer.width", "8", "--vip.contextualizer.layers", "1"),
+        *("--vip.contextualizer.heads", "2", "--vip.contextualizer.feedforward", "16"),
+        *("--vip.quantizer.codes", "7", "--vip.quantizer.draws", "4", "--vip.quantizer.warmup-steps", "2"),
+        *("--optimizer.steps", "6", "--optimizer.batch-size", "8", "--optimizer.evaluate-every", "3"),
+    ]
+
+
+Execute = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def execute() -> Execute:
+    """Runs a program offline and on one thread; after `timeout` seconds it and what it started are killed and the test fails."""
+
+    def run(*command: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        # The launchers look for programs on the PATH: let them find those of this interpreter first.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        whole = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": path} | environment
+        arguments = [str(part) for part in command]
+        with subprocess.Popen(
+            arguments, env=whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=timeout)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+
+    return run

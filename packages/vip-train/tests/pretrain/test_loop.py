@@ -1,0 +1,164 @@
+"""A short pretraining run: what its folder holds, that it repeats, learns, and leaves nothing behind when it fails."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+from vip_train.errors import UserError
+from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, build_model, pretrain
+
+Configure = Callable[..., PretrainConfig]
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def refusal(config: PretrainConfig) -> str:
+    """The one line that says why there is no backbone; makes sure that nothing of it is left."""
+    before = sorted(config.output.parent.iterdir())
+    with pytest.raises(UserError) as caught:
+        pretrain(config)
+    assert sorted(config.output.parent.iterdir()) == before
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_the_folder_is_a_checkpoint_with_a_card_and_the_curve(tiny_backbone: Path, shape: ShapeConfig) -> None:
+    names = {path.name for path in tiny_backbone.iterdir()}
+    assert {"README.md", "loss.jsonl", "config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert len(AutoTokenizer.from_pretrained(tiny_backbone)) == shape.vocabulary
+    model = T5ForConditionalGeneration.from_pretrained(tiny_backbone)
+    assert (model.config.d_model, model.config.num_layers, model.config.num_decoder_layers) == (32, 1, 1)
+    assert (model.config.pad_token_id, model.config.eos_token_id, model.config.decoder_start_token_id) == (0, 1, 0)
+
+
+def test_weights_are_bf16_and_the_vocabulary_is_saved_once(tiny_backbone: Path, shape: ShapeConfig) -> None:
+    state = load_file(tiny_backbone / "model.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
+    assert sum(tensor.shape == (shape.vocabulary, shape.width) for tensor in state.values()) == 1
+
+
+def test_the_curve_ends_with_the_last_step_and_both_held_out_losses(tiny_backbone: Path) -> None:
+    last = curve(tiny_backbone)[-1]
+    assert (last["stage"], last["step"]) == ("prefix", 12)
+    for name in ("training_loss", "held_out_span_loss", "held_out_prefix_loss"):
+        assert 0 < last[name] < 10
+
+
+def test_the_same_seed_makes_the_same_weights(tiny_backbone: Path, pretraining: Configure, tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    again = pretrain(pretraining(output=tmp_path / "again"))
+    other = pretrain(pretraining(output=tmp_path / "other", seed=1))
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (tiny_backbone, again, other)]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+@pytest.mark.parametrize("stage", ["span", "prefix"])
+def test_each_stage_alone_learns(stage: str, pretraining: Configure, tmp_path: Path) -> None:
+    steps = {"span_steps": 0, "prefix_steps": 0} | {f"{stage}_steps": 120}
+    folder = pretrain(pretraining(output=tmp_path / "alone", learning_rate=0.05, batch_size=2, **steps))
+    first, last = curve(folder)
+    assert (first["step"], last["step"]) == (100, 120)
+    assert {first["stage"], last["stage"]} == {stage}
+    assert last["training_loss"] < first["training_loss"]
+
+
+def test_a_model_has_the_size_it_was_asked_for(shape: ShapeConfig) -> None:
+    model = build_model(shape)
+    assert model.get_input_embeddings().weight.shape == (300, 32)
+    assert (len(model.encoder.block), len(model.decoder.block), model.config.d_kv) == (1, 1, 16)
+    assert not [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.p > 0]
+
+
+def test_an_output_in_use_is_refused_and_kept(pretraining: Configure, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.txt").write_text("mine")
+    assert str(tmp_path / "used") in refusal(pretraining(output=tmp_path / "used"))
+    assert (tmp_path / "used" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_missing_corpus_is_named(pretraining: Configure, tmp_path: Path) -> None:
+    assert str(tmp_path / "no.xz") in refusal(pretraining(corpus=tmp_path / "no.xz", output=tmp_path / "out"))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "one paragraph alone\n", "one\ntwo\n"])
+def test_too_little_text_is_refused(text: str, pretraining: Configure, tmp_path: Path) -> None:
+    path = tmp_path / "small.txt"
+    path.write_text(text, encoding="utf-8")
+    assert refusal(pretraining(corpus=path, output=tmp_path / "out")).startswith(f"{path}: ")
+
+
+def test_a_vocabulary_without_room_for_the_letters_is_refused(
+    pretraining: Configure, corpus: Path, tmp_path: Path
+) -> None:
+    small = ShapeConfig(vocabulary=16, sentinels=8, width=32, heads=2)
+    assert refusal(pretraining(shape=small, output=tmp_path / "out")).startswith(f"{corpus}: ")
+
+
+def test_a_held_out_part_shorter_than_a_window_is_refused_before_training(
+    pretraining: Configure, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # 600 paragraphs hold out 3, which have fewer than 500 tokens.
+    assert "500" in refusal(pretraining(output=tmp_path / "out", window=500))
+    assert "pretrain:" not in capfd.readouterr().err, "the progress bar had started"
+
+
+def test_a_window_that_needs_more_sentinels_is_refused(pretraining: Configure, tmp_path: Path) -> None:
+    assert "sentinels" in refusal(pretraining(output=tmp_path / "out", window=300))
+
+
+def test_a_loss_that_is_not_finite_is_refused_with_what_to_change(
+    pretraining: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(shape: ShapeConfig) -> T5ForConditionalGeneration:
+        model = build_model(shape)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[5:] = float("nan")
+        return model
+
+    # torch's Adafactor bounds its step, so no learning rate does this on such a model.
+    monkeypatch.setattr("vip_train.pretrain.loop.build_model", broken)
+    assert "lower learning_rate=0.5" in refusal(pretraining(output=tmp_path / "out", learning_rate=0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"paragraphs_for_vocabulary": 0}, "paragraphs_for_vocabulary=0"),
+        ({"span_steps": -1}, "span_steps=-1"),
+        ({"prefix_steps": -1}, "prefix_steps=-1"),
+        ({"threads": -1}, "threads=-1"),
+        ({"window": 7}, "window=7"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"span_steps": 0, "prefix_steps": 0}, "steps"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(values: dict[str, float], said: str, pretraining: Configure) -> None:
+    with pytest.raises(ValueError, match=said):
+        pretraining(output=Path("out"), **values)
+
+
+@pytest.mark.parametrize(("values", "said"), [({"width": 30, "heads": 4}, "width=30"), ({"decoder_layers": 0}, "decoder_layers=0")])
+def test_a_size_out_of_range_is_named(values: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ShapeConfig(**values)
+
+
+def test_more_sentinels_than_ids_are_refused() -> None:
+    with pytest.raises(ValueError, match="sentinels=40"):
+        ShapeConfig(vocabulary=40, sentinels=40)
+
+
+def test_the_default_size_fits_the_package() -> None:
+    # bf16; the limit of what ships inside the package is 8 MB.
+    parameters = build_model(ShapeConfig()).num_parameters()
+    assert 3_000_000 < parameters < 4_000_000
