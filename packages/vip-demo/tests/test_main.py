@@ -44,9 +44,34 @@ def test_a_run_folder_leads_to_the_adapter_in_it(
     assert f"give {folder}" in capsys.readouterr().err
 
 
-def test_hands_adapters_and_address_on(vip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handed: list[object] = []
-    monkeypatch.setattr(command, "build_app", lambda adapters: adapters)
-    monkeypatch.setattr(command, "serve", lambda app, host, port: handed.extend([app, host, port]))
+class Page:
+    """Stands in for the page; the real one is opened in test_page.py."""
+
+    def __init__(self, adapters: dict[str, Path], *, taken: bool = False) -> None:
+        self.adapters, self.taken, self.blocked = adapters, taken, False
+
+    def launch(self, *, server_name: str, server_port: int, share: bool, **_: object) -> tuple[None, str, str]:
+        assert not share
+        if self.taken:
+            raise OSError("Cannot find empty port in range: 7861-7861")
+        return None, f"http://{server_name}:{server_port}/", ""
+
+    def block_thread(self) -> None:
+        self.blocked = True
+
+
+def test_serves_the_adapters_and_says_where(
+    vip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages: list[Page] = []
+    monkeypatch.setattr(command, "build_app", lambda adapters: pages.append(Page(adapters)) or pages[0])
     assert main(["--adapter", str(vip), "--port", "7861"]) == 0
-    assert handed == [{vip.as_posix(): vip}, "127.0.0.1", 7861]
+    assert pages[0].adapters == {vip.as_posix(): vip}
+    assert pages[0].blocked
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:7861/ ")
+
+
+def test_a_taken_port_is_one_line(vip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command, "build_app", lambda adapters: Page(adapters, taken=True))
+    assert main(["--adapter", str(vip), "--port", "7861"]) == 2
+    assert "port=7861: cannot be opened on 127.0.0.1" in capsys.readouterr().err

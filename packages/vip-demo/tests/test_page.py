@@ -24,7 +24,7 @@ expect.set_options(timeout=30_000)
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 TEXT = "The guest Anna arrives on Monday, takes the red room and brings a dog."
-START_LIMIT = 120  # seconds
+START_LIMIT = 300  # seconds; most of it is importing torch and gradio
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,15 @@ def served(make_adapter: Callable[..., Path], tmp_path_factory: pytest.TempPathF
         port = probe.getsockname()[1]
     command = [sys.executable, "-u", "-m", "vip_demo", "--adapters", str(root), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines: queue.Queue[str] = queue.Queue()
-    reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout or ()])
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=lambda: [lines.put(line) for line in (*(process.stdout or ()), None)])
     reader.start()
     try:
         address = f"http://127.0.0.1:{port}"
-        while address not in lines.get(timeout=START_LIMIT):
-            pass
+        said = lines.get(timeout=START_LIMIT)
+        while said is not None and address not in said:
+            said = lines.get(timeout=START_LIMIT)
+        assert said is not None, "the command ended before it served the page"
         yield address
     finally:
         process.terminate()

@@ -78,6 +78,18 @@ def backbone(tiny_backbone: Path) -> Backbone:
 
 
 @pytest.fixture
+def talkative(tiny_backbone: Path) -> Backbone:
+    """The same shape with random weights, which writes longer and more various text than twelve steps of training teach."""
+    found = load_backbone(str(tiny_backbone))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in found.model.parameters():
+            if weight.ndim == 2:
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+    return found
+
+
+@pytest.fixture
 def build(backbone: Backbone) -> Callable[..., VIPModel]:
     """Makes a model in evaluation around the shared backbone; `start` seeds its prompt, other values go to its VIPConfig."""
 

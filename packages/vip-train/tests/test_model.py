@@ -121,17 +121,6 @@ PADDING = [(0, 0), (0, 5), (5, 0), (3, 4)]
 GENERATION = {"greedy": {"num_beams": 1}, "beam": {"num_beams": 3}, "three of five beams": {"num_beams": 5, "num_return_sequences": 3}}
 
 
-@pytest.fixture
-def talkative(tiny_backbone: Any) -> Backbone:
-    """The tiny backbone made to write longer and more various text: it was trained for a few steps only."""
-    found = load_backbone(str(tiny_backbone))
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in found.model.parameters():
-            parameter += torch.randn_like(parameter) * parameter.std().nan_to_num(1.0).clamp_min(0.1)
-    return found
-
-
 @pytest.mark.parametrize("how", GENERATION)
 def test_generation_equals_the_backbones_own_behind_a_prompt_put_by_hand(
     how: str, build: Build, talkative: Backbone, source: tuple[Tensor, Tensor]

@@ -10,7 +10,7 @@ from vip_train.adapter import read_adapter_config
 from vip_train.config import parse
 
 from vip_demo.adapters import find_adapters
-from vip_demo.app import build_app, serve
+from vip_demo.app import build_app, launch
 
 _TRAIN_ONE = "train one with `python packages/vip-train/run.py`"
 
@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         config = parse(DemoConfig, given, prog="vip-demo", description="Shows which codes each input selects.")
-        serve(build_app(offered(config)), host=config.host, port=config.port)
+        page = build_app(offered(config))
+        print(f"{launch(page, host=config.host, port=config.port)}  (Ctrl-C ends it)", flush=True)
+        page.block_thread()
     except UserError as error:
         print(f"vip-demo: {error}", file=sys.stderr)
         return 2

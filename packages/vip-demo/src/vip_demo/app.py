@@ -150,17 +150,19 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
     return app
 
 
-def serve(app: gr.Blocks, *, host: str, port: int) -> None:
-    """Serves the page until it is interrupted. Nothing of it is fetched from another machine, and nothing is recorded.
+def launch(app: gr.Blocks, *, host: str, port: int) -> str:
+    """Starts to serve the page in the background and returns its address. Nothing is fetched from or sent to another machine.
 
     Raises:
         UserError: the port is taken.
     """
     try:
-        app.launch(
+        _, address, _ = app.launch(
             server_name=host,
             server_port=port,
             css=_CSS,
+            prevent_thread_lock=True,
+            quiet=True,
             share=False,
             ssr_mode=False,
             pwa=False,
@@ -171,3 +173,4 @@ def serve(app: gr.Blocks, *, host: str, port: int) -> None:
         )
     except OSError as error:
         raise UserError(f"port={port}: cannot be opened on {host}; choose another one by --port") from error
+    return address

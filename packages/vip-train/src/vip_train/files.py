@@ -32,6 +32,9 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)
         yield temporary
+        # Some writers leave files that only their owner can read.
+        for path in temporary.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.is_dir():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             target.replace(retired / "old")

@@ -44,9 +44,9 @@ def write_card(folder: Path, config: "PretrainConfig", *, tokens: int, parameter
     import torch
 
     command = (
-        f"vip-train pretrain --corpus {config.corpus.name} --output {config.output.name} --span_steps {config.span_steps} "
-        f"--prefix_steps {config.prefix_steps} --batch_size {config.batch_size} --window {config.window} "
-        f"--learning_rate {config.learning_rate} --seed {config.seed}"
+        f"vip-train pretrain --corpus {config.corpus.name} --output {config.output.name} --span-steps {config.span_steps} "
+        f"--prefix-steps {config.prefix_steps} --batch-size {config.batch_size} --window {config.window} "
+        f"--learning-rate {config.learning_rate} --seed {config.seed}"
     )
     text = _CARD.format(
         config=config,

@@ -1,0 +1,162 @@
+"""Which engine runs, what it optimises, and one step of plain torch against a step by hand. Processes: test_processes.py."""
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from vip_train.backbones import Backbone
+from vip_train.config import EngineConfig, OptimizerConfig
+from vip_train.data import Batch, encode_answers, encode_sources
+from vip_train.engine import TorchEngine, World, build_engine, join_world, leave_world, uses_deepspeed
+from vip_train.errors import UserError
+from vip_train.model import VIPModel
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+Build = Callable[..., VIPModel]
+
+
+@pytest.fixture
+def batch(backbone: Backbone, texts: list[str]) -> Batch:
+    sources = encode_sources(texts, backbone.tokenizer, 480)
+    return Batch(sources.input_ids, sources.attention_mask, encode_answers(["ba", "ke"] * 2, backbone.tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("name", "launched", "expected"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("torch", True, False),
+        ("torch", False, False),
+        ("deepspeed", True, True),
+        ("deepspeed", False, True),
+    ],
+)
+def test_auto_is_deepspeed_when_its_command_started_the_process(name: Any, launched: bool, expected: bool) -> None:
+    assert uses_deepspeed(EngineConfig(name=name), launched_by_deepspeed=launched) is expected
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_adafactor_with_partitions_is_refused_with_the_reason(stage: int, build: Build) -> None:
+    with pytest.raises(UserError, match=rf"^optimizer.name=adafactor: needs engine.zero_stage=0\W+at {stage} ZeRO flattens"):
+        build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=True)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_adafactor_in_plain_torch_is_fine_whatever_the_stage(stage: int, build: Build) -> None:
+    build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=False)
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The parameter groups of every optimizer that is made, with its class."""
+    found: list[dict[str, Any]] = []
+    real = TorchEngine.__init__
+
+    def spy(self: TorchEngine, model: VIPModel, optimizer: torch.optim.Optimizer, *rest: Any) -> None:
+        found.extend({"class": type(optimizer), **group} for group in optimizer.param_groups)
+        real(self, model, optimizer, *rest)
+
+    monkeypatch.setattr(TorchEngine, "__init__", spy)
+    return found
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adafactor", torch.optim.Adafactor)])
+def test_prompt_and_contextualizer_learn_at_their_own_rates(
+    name: Any, kind: type, build: Build, groups: list[dict[str, Any]]
+) -> None:
+    model = build()
+    config = OptimizerConfig(name=name, prompt_learning_rate=0.5, contextualizer_learning_rate=0.25)
+    build_engine(model, config, EngineConfig(), ALONE, deepspeed=False)
+    assert [(group["name"], group["lr"], group["class"]) for group in groups] == [
+        ("prompt", 0.5, kind),
+        ("contextualizer", 0.25, kind),
+    ]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.0]
+    held = [{id(parameter) for parameter in group["params"]} for group in groups]
+    assert held[0] == {id(model.prompt.prompt_PD)}
+    assert held[0] | held[1] == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("method", ["pt", "vip-q"])
+def test_without_a_contextualizer_there_is_one_group(method: str, build: Build, groups: list[dict[str, Any]]) -> None:
+    build_engine(build(method=method), OptimizerConfig(), EngineConfig(), ALONE, deepspeed=False)
+    assert [group["name"] for group in groups] == ["prompt"]
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1e-3, 1e3])
+def test_steps_equal_those_by_hand(clip_norm: float, build: Build, batch: Batch) -> None:
+    one, other = build(method="vip-c").train(), build(method="vip-c").train()
+    config = OptimizerConfig(clip_norm=clip_norm, prompt_learning_rate=0.1, contextualizer_learning_rate=0.01)
+    engine = build_engine(one, config, EngineConfig(), ALONE, deepspeed=False)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [other.prompt.prompt_PD], "lr": 0.1},
+            {"params": other.prompt.contextualizer.parameters(), "lr": 0.01},  # type: ignore[union-attr]
+        ],
+        weight_decay=0.0,
+    )
+    for _ in range(3):
+        engine.step(engine.forward(*batch).loss)
+        other(*batch).loss.backward()
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(other.prompt.parameters(), clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+    state = other.prompt.state_dict()
+    for name, value in one.prompt.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=0, msg=name)
+    assert not torch.equal(one.prompt.prompt_PD, build(method="vip-c").prompt.prompt_PD)
+
+
+def test_a_step_leaves_no_gradient_and_moves_the_codebook_once(build: Build, batch: Batch) -> None:
+    model = build().train()
+    engine = build_engine(model, OptimizerConfig(), EngineConfig(), ALONE, deepspeed=False)
+    engine.step(engine.forward(*batch).loss)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.prompt.quantizer is not None
+    assert model.prompt.quantizer.codebook.steps == 1
+
+
+def test_a_learning_rate_of_zero_keeps_its_group(build: Build, batch: Batch) -> None:
+    model = build(method="vip-c").train()
+    before = {name: value.clone() for name, value in model.prompt.state_dict().items()}
+    engine = build_engine(model, OptimizerConfig(prompt_learning_rate=0.0), EngineConfig(), ALONE, deepspeed=False)
+    engine.step(engine.forward(*batch).loss)
+    assert torch.equal(model.prompt.prompt_PD, before["prompt_PD"])
+    assert not torch.equal(model.prompt.state_dict()["contextualizer.up.weight"], before["contextualizer.up.weight"])
+
+
+# --- the world ---
+
+
+def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    world = join_world(deepspeed=False)
+    assert (world.rank, world.size, world.first) == (0, 1, True)
+    assert world.sum(1.5, 2.0) == [1.5, 2.0]
+    tensor = torch.tensor([3.0])
+    assert world.sum_(tensor) is tensor
+    assert not torch.distributed.is_initialized()
+    leave_world()
+
+
+def test_only_rank_zero_is_first() -> None:
+    assert not World(rank=1, size=2, device=torch.device("cpu")).first
+
+
+def test_deepspeed_that_is_not_installed_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "deepspeed":
+            raise ImportError("No module named 'deepspeed'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r"DeepSpeed is not installed; pip install 'vip-train\[deepspeed\]'"):
+        join_world(deepspeed=True)

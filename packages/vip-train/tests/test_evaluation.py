@@ -1,0 +1,138 @@
+"""Accuracy, likelihood and code use against a loop by hand, one example at a time; constant answers against arithmetic."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from vip_core import QuantizerConfig
+
+from vip_train.backbones import Backbone
+from vip_train.data import encode_answers, encode_sources
+from vip_train.engine import World
+from vip_train.evaluation import Evaluation, baseline, evaluate
+from vip_train.model import VIPModel
+from vip_train.tasks import Example
+
+ANSWERS = ("ba", "milotura", "ke lo")
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+Build = Callable[..., VIPModel]
+
+
+@pytest.fixture
+def examples(texts: list[str]) -> list[Example]:
+    """Eleven examples of all answers."""
+    words = " ".join(texts).split()
+    return [Example(" ".join(words[number : number + 4 + number % 3]), ANSWERS[number % 3], "") for number in range(11)]
+
+
+def measure(model: VIPModel, examples: list[Example], backbone: Backbone, **values: int) -> Evaluation:
+    return evaluate(model, examples, ANSWERS, backbone.tokenizer, ALONE, **{"max_source_length": 480} | values)
+
+
+@pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
+def test_it_equals_a_loop_by_hand(method: str, build: Build, examples: list[Example], backbone: Backbone) -> None:
+    model = build(method=method)
+    right, nll, weights = [], [], []
+    for example in examples:
+        sources = encode_sources([example.source], backbone.tokenizer, 480)
+        # Each answer by a whole forward pass of its own.
+        scores = []
+        for answer in ANSWERS:
+            output = model(sources.input_ids, sources.attention_mask, encode_answers([answer], backbone.tokenizer))
+            scores.append(output.nll_B.item())
+        right.append(ANSWERS[scores.index(min(scores))] == example.target)
+        nll.append(scores[ANSWERS.index(example.target)])
+        weights.append(output.prompted.weight_BPK.detach().sum((0, 1)))
+    found = measure(model, examples, backbone)
+    assert found.accuracy == pytest.approx(sum(right) / 11)
+    assert found.nll == pytest.approx(sum(nll) / 11, rel=1e-5)
+    share_K = torch.stack(weights).sum(0) / torch.stack(weights).sum().clamp_min(1e-30)
+    if method in ("vip", "vip-q"):
+        entropy = -sum(share * math.log(share) for share in share_K.tolist() if share > 0)
+        assert found.code_perplexity == pytest.approx(math.exp(entropy), rel=1e-4)
+        assert found.codes_used == pytest.approx(sum(share >= 1e-4 for share in share_K.tolist()) / 7)
+    else:
+        assert (found.code_perplexity, found.codes_used) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
+def test_it_does_not_depend_on_the_batch_size(
+    batch_size: int, build: Build, examples: list[Example], backbone: Backbone
+) -> None:
+    model = build()
+    found, expected = measure(model, examples, backbone, batch_size=batch_size), measure(model, examples, backbone)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_repeats_bitwise_and_changes_nothing(build: Build, examples: list[Example], backbone: Backbone) -> None:
+    model = build().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(1)
+    first = measure(model, examples, backbone)
+    torch.manual_seed(2)
+    assert measure(model, examples, backbone) == first
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_models_mode_is_restored(training: bool, build: Build, examples: list[Example], backbone: Backbone) -> None:
+    model = build().train(training)
+    measure(model, examples, backbone)
+    assert model.training is training
+    assert model.prompt.training is training
+    assert not model.backbone.training
+
+
+def test_during_the_warm_up_no_code_is_in_use(build: Build, examples: list[Example], backbone: Backbone) -> None:
+    found = measure(build(quantizer=QuantizerConfig(codes=7, warmup_steps=5)), examples, backbone)
+    assert (found.code_perplexity, found.codes_used) == (0.0, 0.0)
+    assert found.nll > 0
+
+
+def test_long_sources_are_cut_as_in_training(build: Build, examples: list[Example], backbone: Backbone) -> None:
+    model = build()
+    tokens = [backbone.tokenizer(example.source)["input_ids"] for example in examples]
+    assert min(map(len, tokens)) > 4
+    assert measure(model, examples, backbone, max_source_length=4).nll != measure(model, examples, backbone).nll
+
+
+@pytest.mark.parametrize("size", [2, 3, 16])
+def test_processes_share_the_examples_without_repeating_any(
+    size: int, build: Build, examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adds up what each of several processes would contribute; some have none of the eleven examples."""
+    model = build()
+    expected = measure(model, examples, backbone)
+    parts: list[list[float]] = []
+    codes: list[torch.Tensor] = []
+
+    class Part(World):
+        def sum(self, *values: float) -> list[float]:
+            parts.append(list(values))
+            return [*values[:-1], 1.0]
+
+        def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+            codes.append(tensor.clone())
+            return tensor
+
+    for rank in range(size):
+        part = Part(rank=rank, size=size, device=torch.device("cpu"))
+        evaluate(model, examples, ANSWERS, backbone.tokenizer, part, max_source_length=480)
+    right, nll, count = (sum(values) for values in zip(*parts, strict=True))
+    assert count == 11
+    assert right / 11 == expected.accuracy
+    assert nll / 11 == pytest.approx(expected.nll, rel=1e-5)
+    assert float(torch.stack(codes).sum()) == pytest.approx(11 * 3, rel=1e-5)
+
+
+def test_baseline_is_what_constant_answers_reach() -> None:
+    def answered(*targets: str) -> list[Example]:
+        return [Example("text", target, "") for target in targets]
+
+    found = baseline(answered("yes", "yes", "yes", "no"), answered("no", "no", "yes", "maybe", "yes"))
+    assert found.majority == pytest.approx(2 / 5)
+    assert found.entropy == pytest.approx(-(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4)))
+    assert baseline(answered("yes"), answered("no")) == (0.0, 0.0)
+    assert baseline(answered("a", "b", "c", "d"), answered("a")).entropy == pytest.approx(math.log(4))
