@@ -45,8 +45,8 @@ def test_kmeans_starts_the_codes_after_exactly_the_warmup() -> None:
     # Eight vectors over two codes.
     assert codebook.count_K.tolist() == [4.0, 4.0]
     torch.testing.assert_close(codebook.sum_KD, 4 * codebook.code_KD)
-    # Shifts of -1.5, -0.5, 0.5, 1.5 in both coordinates: 2 (2.25 + 0.25 + 0.25 + 2.25) / 4.
-    assert codebook.temperature.item() == pytest.approx(2.5, rel=1e-2)
+    # The other centre is farther by (100 + u)² + (100 - u)² - 2u² = 20,000 at every shift u; the temperature is half of that.
+    assert codebook.temperature.item() == pytest.approx(10_000, rel=1e-4)
 
 
 def test_kmeans_starts_once() -> None:

@@ -28,12 +28,16 @@ class Drawn:
     """A figure as the browser gets it."""
 
     cells: dict[str, Any]
+    written: dict[tuple[str, str], str]
+    """Number by column and row."""
     layout: dict[str, Any]
 
 
 def draw(weight_PU: torch.Tensor) -> Drawn:
     sent = heat_map(inspection(weight_PU)).to_plotly_json()
-    return Drawn(sent["data"][0], sent["layout"])
+    cells, *writings = sent["data"]
+    written = {(x, y): text for part in writings for x, y, text in zip(part["x"], part["y"], part["text"], strict=True)}
+    return Drawn(cells, written, sent["layout"])
 
 
 def test_rows_are_tokens_and_columns_codes() -> None:
@@ -58,8 +62,14 @@ def test_rows_stay_high_enough_to_read(tokens: int, least: int, most: int) -> No
 
 
 def test_only_large_weights_are_written() -> None:
-    drawn = draw(torch.tensor([[1.0, 0.956, LEAST_WRITTEN, 0.04999, 0.0]]))
-    assert [list(row) for row in drawn.cells["text"]] == [["1.00", ".96", ".05", "", ""]]
+    drawn = draw(torch.tensor([[1.0, 0.956, 0.0], [0.04999, LEAST_WRITTEN, 0.2]]))
+    assert drawn.written == {("7", "0"): "1.00", ("8", "0"): ".96", ("8", "1"): ".05", ("9", "1"): ".20"}
+
+
+def test_numbers_stand_out_from_their_cells() -> None:
+    light, dark = heat_map(inspection(torch.tensor([[0.9, 0.1], [0.3, 0.6]]))).to_plotly_json()["data"][1:]
+    assert (light["textfont"]["color"], list(light["text"])) == ("white", [".10", ".30"])
+    assert (dark["textfont"]["color"], list(dark["text"])) == ("black", [".90", ".60"])
 
 
 @pytest.mark.parametrize(("largest", "end"), [(0.03, 0.1), (0.1, 0.1), (0.11, 0.25), (0.5, 0.5), (0.51, 1.0), (1.0, 1.0)])

@@ -14,8 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
-
 from vip_train.backbones import Backbone, load_backbone
 from vip_train.config import OptimizerConfig, TrainConfig
 from vip_train.model import VIPModel
@@ -101,6 +101,31 @@ def build(backbone: Backbone) -> Callable[..., VIPModel]:
     return model
 
 
+@pytest.fixture
+def trained() -> Callable[..., VIPModel]:
+    """Moves every tensor of a model's prompt from where it starts, as training would."""
+
+    def move(model: VIPModel, seed: int = 5) -> VIPModel:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for tensor in model.prompt.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
+                else:
+                    tensor.add_(11)
+        return model
+
+    return move
+
+
+@pytest.fixture
+def saved(build: Callable[..., VIPModel], trained: Callable[..., VIPModel], backbone: Backbone, tmp_path: Path) -> Path:
+    """The folder of a whole adapter."""
+    facts = {"backbone": backbone.name, "task": "superglue/cb", "answers": ("true", "false"), "max_source_length": 48}
+    trained(build()).save_pretrained(tmp_path / "adapter", **facts)
+    return tmp_path / "adapter"
+
+
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """Four source texts of different lengths."""
@@ -155,7 +180,7 @@ Execute = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def execute() -> Execute:
-    """Runs a program offline and on one thread; after `timeout` seconds it and what it started are killed and the test fails."""
+    """Runs a program offline and on one thread; after `timeout` seconds it and all it started are killed, the test fails."""
 
     def run(*command: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
         # The launchers look for programs on the PATH: let them find those of this interpreter first.
@@ -173,3 +198,24 @@ def execute() -> Execute:
         return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
 
     return run
+
+
+@pytest.fixture
+def check_run(backbone: Backbone) -> Callable[[Path], None]:
+    """Makes sure that the run of `flags` left a whole and small output, alone in its parent, with codes that moved."""
+
+    def check(folder: Path) -> None:
+        assert {path.name for path in folder.parent.iterdir()} == {folder.name}, "only one process wrote"
+        assert {path.name for path in folder.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+        assert sum(path.stat().st_size for path in (folder / "adapter").iterdir()) < 2_000_000
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [3, 6]
+        state = load_file(folder / "adapter" / "adapter_model.safetensors")
+        assert int(state["quantizer.codebook.steps"]) == 6
+        codes = state["quantizer.codebook.code_KD"]
+        assert codes.dtype == torch.float32
+        # Codes start as the vocabulary rows after the first P, scaled to one norm.
+        start = torch.nn.functional.normalize(backbone.model.get_input_embeddings().weight[3:10], dim=1)
+        assert not torch.isclose(torch.nn.functional.normalize(codes, dim=1), start).all(1).any()
+
+    return check

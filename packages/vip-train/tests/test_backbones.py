@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, T5ForConditionalGeneration
-
 from vip_train.backbones import BUNDLED, Backbone, backbone_dtype, backbone_folder, fingerprint, load_backbone
 from vip_train.errors import UserError
 

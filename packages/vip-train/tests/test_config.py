@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig
-
 from vip_train.config import EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig
@@ -26,18 +25,34 @@ OTHER = TrainConfig(
         method="vip-q",
         skip=False,
         prompt_start="first",
-        contextualizer=ContextualizerConfig(width=8, layers=1, heads=2, feedforward=9, dropout=0.5, norm="post", activation="relu"),
+        contextualizer=ContextualizerConfig(
+            width=8, layers=1, heads=2, feedforward=9, dropout=0.5, norm="post", activation="relu"
+        ),
         quantizer=QuantizerConfig(
-            codes=3, draws=2, temperature=1.5, commitment=0, decay=0.5, ema="reference", warmup_steps=0, revive_below=0.0, start_norm=2,
+            codes=3,
+            draws=2,
+            temperature=1.5,
+            commitment=0,
+            decay=0.5,
+            ema="reference",
+            warmup_steps=0,
+            revive_below=0.0,
+            start_norm=2,
             evaluation="argmax",
         ),
     ),
     optimizer=OptimizerConfig(
-        steps=3, batch_size=2, name="adafactor", prompt_learning_rate=1e-30, contextualizer_learning_rate=1e20, clip_norm=0.0,
-        evaluate_every=2, seed=9,
+        steps=3,
+        batch_size=2,
+        name="adafactor",
+        prompt_learning_rate=1e-30,
+        contextualizer_learning_rate=1e20,
+        clip_norm=0.0,
+        evaluate_every=2,
+        seed=9,
     ),
     engine=EngineConfig(name="deepspeed", zero_stage=0),
-)  # fmt: skip
+)
 
 
 def read(*arguments: str) -> TrainConfig:
@@ -119,7 +134,9 @@ def test_every_setting_has_a_flag() -> None:
 
 
 def test_pretraining_is_set_in_the_same_way() -> None:
-    found = parse(PretrainConfig, ["--corpus", "a.xz", "--output", "b", "--shape.decoder-layers", "3"], prog="vip-train pretrain")
+    found = parse(
+        PretrainConfig, ["--corpus", "a.xz", "--output", "b", "--shape.decoder-layers", "3"], prog="vip-train pretrain"
+    )
     assert found == PretrainConfig(corpus=Path("a.xz"), output=Path("b"), shape=ShapeConfig(decoder_layers=3))
 
 
@@ -177,7 +194,9 @@ def test_a_wrong_flag_is_named(arguments: tuple[str, ...], named: str) -> None:
 
 
 def test_yaml_is_read_and_later_flags_win(written: Written) -> None:
-    name = written("task: superglue/cb\noptimizer:\n  contextualizer_learning_rate: 1e-4\n  steps: 7\nvip: {quantizer: {codes: 5}}\n")
+    name = written(
+        "task: superglue/cb\noptimizer:\n  contextualizer_learning_rate: 1e-4\n  steps: 7\nvip: {quantizer: {codes: 5}}\n"
+    )
     found = read("--config", name, "--optimizer.steps", "8")
     assert found.optimizer.contextualizer_learning_rate == 1e-4
     assert isinstance(found.optimizer.contextualizer_learning_rate, float), "YAML 1.1 takes 1e-4 for text"

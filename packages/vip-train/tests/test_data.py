@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vip_train.backbones import Backbone
 from vip_train.data import Batch, Shuffled, collator, encode_answers, encode_sources
 from vip_train.tasks import Example
@@ -86,12 +85,14 @@ def epochs(count: int, *, of: int, rank: int = 0, ranks: int = 1, batch: int = 3
 
 
 @given(size=st.integers(1, 40), batch=st.integers(1, 50), seed=st.integers(0, 100))
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_every_epoch_has_every_example_once(size: int, batch: int, seed: int) -> None:
     for seen in epochs(3, of=size, batch=batch, seed=seed):
         assert sorted(seen) == list(range(size))
 
 
 @given(share=st.integers(1, 12), ranks=st.integers(2, 4), seed=st.integers(0, 100))
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_ranks_share_an_epoch_without_overlap(share: int, ranks: int, seed: int) -> None:
     parts = [epochs(2, of=share * ranks, rank=rank, ranks=ranks, seed=seed) for rank in range(ranks)]
     for epoch in range(2):
@@ -99,6 +100,7 @@ def test_ranks_share_an_epoch_without_overlap(share: int, ranks: int, seed: int)
 
 
 @given(size=st.integers(1, 30), ranks=st.integers(2, 4))
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_an_uneven_epoch_repeats_as_few_examples_as_it_can(size: int, ranks: int) -> None:
     """All ranks see equally many, or collectives of one would wait for another in vain."""
     parts = [epochs(1, of=size, rank=rank, ranks=ranks)[0] for rank in range(ranks)]

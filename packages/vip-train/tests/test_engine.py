@@ -1,4 +1,4 @@
-"""Which engine runs, what it optimises, and one step of plain torch against a step by hand. Processes: test_processes.py."""
+"""Which engine runs, what it optimises, plain torch against steps by hand; test_deepspeed.py and test_torchrun.py have more."""
 
 import builtins
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from vip_train.backbones import Backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from vip_core import QuantizerConfig
-
 from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources
 from vip_train.engine import World

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from vip_train.errors import UserError
 from vip_train.files import new_folder
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-
 from vip_train.backbones import Backbone, load_backbone
 from vip_train.data import encode_answers, encode_sources
 from vip_train.model import VIPModel
@@ -118,7 +117,11 @@ def pad(tensor_BS: Tensor, *, left: int, right: int, value: int) -> Tensor:
 
 
 PADDING = [(0, 0), (0, 5), (5, 0), (3, 4)]
-GENERATION = {"greedy": {"num_beams": 1}, "beam": {"num_beams": 3}, "three of five beams": {"num_beams": 5, "num_return_sequences": 3}}
+GENERATION = {
+    "greedy": {"num_beams": 1},
+    "beam": {"num_beams": 3},
+    "three of five beams": {"num_beams": 5, "num_return_sequences": 3},
+}
 
 
 @pytest.mark.parametrize("how", GENERATION)

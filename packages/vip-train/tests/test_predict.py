@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from vip_core import Prompted
-
 from vip_train.adapter import Adapter, load_adapter, save_adapter
 from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vip_core.config import QuantizerConfig
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
-from vip_core.kmeans import kmeans, squared_distance
+from vip_core.kmeans import kmeans, margin, squared_distance
 
 _PSEUDO_COUNT = 1e-5
 _REFERENCE_SMOOTHING = 1e-2
@@ -49,23 +49,23 @@ class Codebook(nn.Module):
             raise ValueError(f"start_KD has shape {tuple(start_KD.shape)}, expected ({config.codes}, D)")
         self.config = config
         code_KD = start_KD.detach().to(torch.float32, copy=True)
-        count_K = torch.full((config.codes,), 1.0 if config.ema == "mean" else 1.0 / config.codes)
+        count_K = torch.full((config.codes,), 1.0 if config.ema == "mean" else 1.0 / config.codes, device=code_KD.device)
         self.register_buffer("code_KD", code_KD)
         self.register_buffer("count_K", count_K)
         self.register_buffer("sum_KD", count_K[:, None] * code_KD)
         self.register_buffer("temperature", self._first_temperature())
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=code_KD.device))
         self._started: bool | None = None
-        self._in_step = False
+        self._agreed_ranks = 0
         self.register_load_state_dict_post_hook(Codebook._forget_host_flags)  # type: ignore[no-untyped-call]
 
     def _forget_host_flags(self, _incompatible_keys: object) -> None:
-        self._started, self._in_step = None, False
+        self._started, self._agreed_ranks = None, 0
 
     def _first_temperature(self) -> Tensor:
         """τ before any vector was seen: the given one, or the codes' mean squared distance from their centre."""
         if self.config.temperature != "auto":
-            return torch.tensor(float(self.config.temperature))
+            return self.code_KD.new_tensor(self.config.temperature)
         spread = (self.code_KD - self.code_KD.mean(0)).square().sum(1).mean()
         return torch.where(spread > 0, spread, self.code_KD.square().sum(1).mean())
 
@@ -87,9 +87,10 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def begin_step_(self, vector_ND: Tensor, generator: torch.Generator | None) -> None:
         """Opens a training forward: counts it, and ends the warm-up with a k-means start when it is due."""
-        if not self._in_step:
+        if self._agreed_ranks != world_size():
+            # The first forward, or the first since a group was made. The first rank's step count replaces what was remembered.
             copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature, self.steps)
-            self._in_step = True
+            self._started, self._agreed_ranks = None, world_size()
         was_started = self.started
         self.steps += 1
         if not was_started and self.started:
@@ -106,8 +107,9 @@ class Codebook(nn.Module):
             torch.ones_like(self.count_K, dtype=torch.bool), code_KD, self.count_K.new_tensor(rows / self.config.codes)
         )
         if self.config.temperature == "auto":
-            nearest_N = squared_distance(found.row_RD[:rows], self.code_KD).min(1).values
-            self.temperature.copy_(nearest_N.mean())
+            self.temperature.copy_(margin(squared_distance(found.row_RD[:rows], self.code_KD)).mean())
+        # Sums over rows come in any order on a GPU, so ranks may differ in the last bit.
+        copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature)
 
     def _place_(self, where_K: Tensor, code_KD: Tensor, count: Tensor) -> None:
         """Puts the chosen codes somewhere else: code, count and sum together."""
@@ -116,26 +118,27 @@ class Codebook(nn.Module):
         self.sum_KD.copy_(torch.where(where_K[:, None], count * code_KD, self.sum_KD))
 
     @torch.no_grad()
-    def update_(self, vector_ND: Tensor, weight_NK: Tensor, nearest_N: Tensor, generator: torch.Generator | None) -> None:
+    def update_(self, vector_ND: Tensor, weight_NK: Tensor, margin_N: Tensor, generator: torch.Generator | None) -> None:
         """Moves codes, counts, sums and an automatic temperature by this batch, then revives dead codes.
 
         Args:
             vector_ND: p^c of this rank; N may be 0.
             weight_NK: how much of each code each vector drew; rows sum to one.
-            nearest_N: squared distance of each vector to its nearest code.
+            margin_N: half of how much farther each vector's second nearest code is than its nearest, in squared distance.
             generator: source of the choice of vectors that revived codes restart at.
         """
         decay = self.config.decay
         drawn_K = weight_NK.sum(0)
         drawn_KD = weight_NK.T @ vector_ND
-        nearest_2 = torch.stack([nearest_N.sum(), nearest_N.new_tensor(len(nearest_N))])
-        sum_over_ranks_(drawn_K, drawn_KD, nearest_2)
+        margin_2 = torch.stack([margin_N.sum(), margin_N.new_tensor(len(margin_N))])
+        sum_over_ranks_(drawn_K, drawn_KD, margin_2)
         if self.config.ema == "mean":
             self.count_K.mul_(decay).add_(drawn_K, alpha=1 - decay)
             self.sum_KD.mul_(decay).add_(drawn_KD, alpha=1 - decay)
-            # Smoothed where it is read: a pseudo-count at the code's own place, so an unused code stays exactly there.
-            smoothed_K = self.count_K + _PSEUDO_COUNT
-            self.code_KD.copy_((self.sum_KD + _PSEUDO_COUNT * self.code_KD) / smoothed_K[:, None])
+            # Smoothed where it is read, by a pseudo-count at the code's own place. Without draws m / n stays what it is, and the
+            # code is left alone: count and sum decay towards zero, and rounding of their ratio would move it.
+            moved_KD = (self.sum_KD + _PSEUDO_COUNT * self.code_KD) / (self.count_K + _PSEUDO_COUNT)[:, None]
+            self.code_KD.copy_(torch.where(drawn_K[:, None] > 0, moved_KD, self.code_KD))
         else:
             # The release writes its smoothed count back and keeps no sum; see docs/decisions.md.
             self.count_K.mul_(decay).add_(drawn_K, alpha=1 - decay)
@@ -144,8 +147,8 @@ class Codebook(nn.Module):
             self.code_KD.mul_(decay).add_(drawn_KD / self.count_K[:, None], alpha=1 - decay)
             self.sum_KD.copy_(self.count_K[:, None] * self.code_KD)
         if self.config.temperature == "auto":
-            total_distance, rows = nearest_2
-            moved = decay * self.temperature + (1 - decay) * total_distance / rows.clamp_min(1)
+            total_margin, rows = margin_2
+            moved = decay * self.temperature + (1 - decay) * total_margin / rows.clamp_min(1)
             self.temperature.copy_(torch.where(rows > 0, moved, self.temperature))
         if self.config.revive_below > 0:
             self._revive_(vector_ND, generator)

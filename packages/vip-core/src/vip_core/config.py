@@ -4,25 +4,40 @@ Notation, used in names and docstrings throughout: B batch, S source tokens, P p
 C contextualizer width, K codes, M draws per token, N = B·P prompt vectors, T target tokens, V vocabulary.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NoReturn, TypeGuard, get_args
 
 Method = Literal["vip", "vip-c", "vip-q", "pt"]
 Evaluation = Literal["expected", "argmax", "sample"]
 
 
-def _at_least(config: object, minimum: float, *names: str) -> None:
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _refuse(config: object, name: str, allowed: str) -> NoReturn:
+    raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)!r} must be {allowed}")
+
+
+def _at_least(config: object, minimum: int, *names: str, whole: bool = True) -> None:
     for name in names:
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
-            raise ValueError(f"{type(config).__name__}.{name}={value!r} must be a number of at least {minimum}")
+        if not _is_number(value) or (whole and not isinstance(value, int)) or value < minimum:
+            _refuse(config, name, f"a {'whole ' if whole else ''}number of at least {minimum}")
+
+
+def _instance(config: object, **classes: type) -> None:
+    for name, cls in classes.items():
+        if not isinstance(getattr(config, name), cls):
+            _refuse(config, name, "True or False" if cls is bool else f"a {cls.__name__}")
 
 
 def _one_of(config: object, **allowed: object) -> None:
     for name, choices in allowed.items():
         value, options = getattr(config, name), get_args(choices)
         if value not in options:
-            raise ValueError(f"{type(config).__name__}.{name}={value!r} must be one of {', '.join(map(repr, options))}")
+            _refuse(config, name, f"one of {', '.join(map(repr, options))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +65,8 @@ class ContextualizerConfig:
         _one_of(self, norm=Literal["pre", "post"], activation=Literal["gelu", "relu"])
         if self.width % self.heads:
             raise ValueError(f"ContextualizerConfig.width={self.width} must be divisible by heads={self.heads}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"ContextualizerConfig.dropout={self.dropout!r} must be in [0, 1)")
+        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+            _refuse(self, "dropout", "in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +78,8 @@ class QuantizerConfig:
     draws: int = 10
     """M, codes drawn per prompt token in training."""
     temperature: float | Literal["auto"] = "auto"
-    """τ, in squared units of the embedding. `auto` follows the mean squared distance to the nearest code. Paper: 100."""
+    """τ, in squared units of the embedding. `auto` is half the mean gap between a vector's two nearest codes,
+    so that a token takes two or three codes. Paper: 100."""
     commitment: float = 0.1
     """β, the weight of mean((sg(p^q) - p^c)²) in the loss."""
     decay: float = 0.9
@@ -83,15 +99,17 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "codes", "draws")
-        _at_least(self, 0, "commitment", "warmup_steps", "revive_below")
+        _at_least(self, 0, "warmup_steps")
+        _at_least(self, 0, "commitment", "revive_below", whole=False)
         _one_of(self, ema=Literal["mean", "reference"], evaluation=Evaluation)
         for name in ("temperature", "start_norm"):
-            if getattr(self, name) != "auto" and not (isinstance(getattr(self, name), int | float) and getattr(self, name) > 0):
-                raise ValueError(f"QuantizerConfig.{name}={getattr(self, name)!r} must be 'auto' or a number above 0")
-        if not 0.0 < self.decay < 1.0:
-            raise ValueError(f"QuantizerConfig.decay={self.decay!r} must be in (0, 1)")
+            value = getattr(self, name)
+            if value != "auto" and not (_is_number(value) and value > 0):
+                _refuse(self, name, "'auto' or a number above 0")
+        if not _is_number(self.decay) or not 0.0 < self.decay < 1.0:
+            _refuse(self, "decay", "in (0, 1)")
         if self.revive_below >= 1.0:
-            raise ValueError(f"QuantizerConfig.revive_below={self.revive_below!r} must be under 1, a share of the mean count")
+            _refuse(self, "revive_below", "under 1, a share of the mean count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +132,7 @@ class VIPConfig:
     def __post_init__(self) -> None:
         _at_least(self, 1, "prompt_length")
         _one_of(self, method=Method, prompt_start=Literal["sample", "first"])
+        _instance(self, skip=bool, contextualizer=ContextualizerConfig, quantizer=QuantizerConfig)
         if self.method == "pt" and not self.skip:
             raise ValueError("VIPConfig.skip=False leaves method='pt' with nothing to read; skip must be True")
 
@@ -131,8 +150,9 @@ class VIPConfig:
     def paper(cls, *, prompt_length: int = 100) -> "VIPConfig":
         """The setting of the paper's release (its only configuration file), with K = 10·P.
 
-        Only the codebook's average differs: `ema="mean"` is the update its ancestors (VQ-VAE, QT) define and the release
-        meant; `dataclasses.replace` it with `"reference"` for the released arithmetic.
+        Two things differ. `ema="mean"` is the update that its ancestors (VQ-VAE, QT) define and the release meant, and
+        `evaluation="expected"` is deterministic, where the release draws codes in evaluation too. `dataclasses.replace` them
+        with `"reference"` and `"sample"` for the released arithmetic.
         """
         return cls(
             prompt_length=prompt_length,

@@ -61,9 +61,9 @@ class Contextualizer(nn.Module):
             # torch's attention refuses an empty batch. A blank row, dropped again, keeps this rank's gradients zero, not None.
             blank_1SD, blank_1S = text_BSD.new_zeros(1, *text_BSD.shape[1:]), mask_BS.new_zeros(1, *mask_BS.shape[1:])
             return self.forward(prompt_PD, blank_1SD, blank_1S)[:0]
-        text_BSD = text_BSD.to(self.down.weight.dtype)
         prompt_BPD = prompt_PD.expand(len(text_BSD), -1, -1)
-        hidden_BLC = self.down(self.norm_in(torch.cat([prompt_BPD, text_BSD], dim=1)))
+        input_BLD = torch.cat([prompt_BPD, text_BSD], dim=1).to(self.down.weight.dtype)
+        hidden_BLC = self.down(self.norm_in(input_BLD))
         ignored_BL = nn.functional.pad(mask_BS == 0, (prompt_PD.shape[0], 0), value=False)
         hidden_BPC = self.encoder(hidden_BLC, src_key_padding_mask=ignored_BL)[:, : prompt_PD.shape[0]]
         contextual_BPD: Tensor = self.scale * self.up(hidden_BPC)

@@ -10,6 +10,12 @@ def squared_distance(row_RD: Tensor, code_KD: Tensor) -> Tensor:
     return (row_RD.square().sum(1, keepdim=True) - 2 * cross_RK + code_KD.square().sum(1)).clamp_min(0)
 
 
+def margin(distance_RK: Tensor) -> Tensor:
+    """Half of how much farther the second nearest code is than the nearest, [R]; zero with a single code."""
+    nearest_R2 = distance_RK.topk(min(2, distance_RK.shape[1]), dim=1, largest=False).values
+    return (nearest_R2[:, -1] - nearest_R2[:, 0]) / 2
+
+
 def kmeans(row_RD: Tensor, codes: int, *, iterations: int = 10) -> Tensor:
     """Cluster centres [K, D] of the rows, by Lloyd's algorithm from the first K rows. Deterministic.
 

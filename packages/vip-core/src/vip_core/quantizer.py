@@ -3,14 +3,14 @@
 B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, M draws per token.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vip_core.codebook import Codebook
 from vip_core.config import Evaluation, QuantizerConfig
-from vip_core.kmeans import squared_distance
+from vip_core.kmeans import margin, squared_distance
 from vip_core.losses import commitment_loss
 
 
@@ -35,6 +35,8 @@ def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Gener
         draws: M, for `sample`.
         generator: source of the draws; torch's own when None.
     """
+    if how not in get_args(Evaluation):
+        raise ValueError(f"how={how!r} must be one of {', '.join(map(repr, get_args(Evaluation)))}")
     if how == "argmax":
         return nn.functional.one_hot(logit_NK.argmax(1), logit_NK.shape[1]).to(logit_NK.dtype)
     probability_NK = logit_NK.softmax(1)
@@ -96,11 +98,13 @@ class Quantizer(nn.Module):
             return Quantized(context_BPD, nothing_BPK, context_BPD.new_zeros(()))
 
         distance_NK = squared_distance(vector_ND, self.codebook.code_KD)
-        logit_NK = -distance_NK / self.codebook.temperature.clamp_min(torch.finfo(torch.float32).tiny)
+        nearest_N = distance_NK.amin(1)
+        # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny.
+        logit_NK = (nearest_N[:, None] - distance_NK) / self.codebook.temperature.clamp_min(torch.finfo(torch.float32).tiny)
         weight_NK = select(logit_NK, how, self.config.draws, generator)
         quantized_BPD = (weight_NK @ self.codebook.code_KD).view_as(context_BPD)
         if self.training:
-            self.codebook.update_(vector_ND, weight_NK, distance_NK.amin(1), generator)
+            self.codebook.update_(vector_ND, weight_NK, margin(distance_NK), generator)
 
         straight_through_BPD = context_BPD + (quantized_BPD - context_BPD).detach()
         weight_BPK = weight_NK.view(*context_BPD.shape[:2], self.config.codes)

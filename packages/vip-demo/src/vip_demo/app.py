@@ -25,6 +25,7 @@ _CSS = """
 .js-plotly-plot .infolayer text, .js-plotly-plot .xaxislayer-above text, .js-plotly-plot .yaxislayer-above text {
     fill: var(--body-text-color) !important;
 }
+#examples .wrap { flex-direction: column; }
 #summary, #reading { font-size: var(--text-lg); }
 """
 
@@ -112,9 +113,7 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
             with gr.Column(scale=3):
                 text = gr.Textbox(label="Input", lines=4, max_lines=12, max_length=LONGEST_TEXT, elem_id="input")
                 button = gr.Button("Predict", variant="primary", elem_id="predict")
-                examples = gr.Dataset(
-                    components=[text], samples=[], label="Examples (with the right answer)", elem_id="examples"
-                )
+                examples = gr.Radio([], label="Examples and their right answers", visible=False, elem_id="examples")
             with gr.Column(scale=2):
                 answer = gr.Textbox(label="Answer", interactive=False, elem_id="answer")
                 probability = gr.Label(
@@ -133,17 +132,15 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
 
         def begin(name: str) -> list[Any]:
             offered = start(shelf, name)
-            listed = gr.Dataset(
-                samples=[[example.source] for example in offered.examples],
-                sample_labels=[f"{example.source} ({example.target})" for example in offered.examples],
-                visible=bool(offered.examples),
-            )
+            choices = [(f"{example.source} ({example.target})", example.source) for example in offered.examples]
+            listed = gr.Radio(choices, value=None, visible=bool(choices))
             return [gr.Textbox(offered.text, placeholder=offered.hint), listed, *_NOTHING]
 
         gr.on([app.load, adapter.change], begin, adapter, [text, examples, *outputs], api_visibility="private")
         gr.on([button.click, text.submit, how.input, seed.submit], show, inputs, outputs, **model)
         how.change(lambda chosen: gr.Number(visible=chosen == "sample"), how, seed, api_visibility="private", queue=False)
-        examples.click(lambda row: row[0], examples, text, api_visibility="private", queue=False).then(
+        # An example is a button: it stays unchecked, so that it can be taken again after the text was changed.
+        examples.input(lambda taken: (taken, None), examples, [text, examples], api_visibility="private", queue=False).then(
             show, inputs, outputs, **model
         )
     app.queue(max_size=_WAITING)

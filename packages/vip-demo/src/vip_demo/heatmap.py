@@ -14,6 +14,7 @@ LEAST_WRITTEN = 0.05
 
 _SCALE_ENDS = (0.1, 0.25, 0.5, 1.0)
 _ROWS_HEIGHT, _LEAST_ROW, _MOST_ROW, _AROUND = 600, 18, 30, 130  # pixels
+_DARK = 0.47  # share of the colour scale on which white is easier to read than black
 _CROWDED = 25  # columns from which code numbers no longer fit side by side
 
 
@@ -25,36 +26,46 @@ def heat_map(found: Inspection) -> go.Figure:
     """
     if not found.code_U:
         raise ValueError("no code is in use: there is nothing to draw")
-    weight_PC = found.weight_PU[:, :MOST_COLUMNS].tolist()
+    weight_PC: list[list[float]] = found.weight_PU[:, :MOST_COLUMNS].tolist()
     columns = [str(code) for code in found.code_U[:MOST_COLUMNS]]
     rows = [str(token) for token in range(len(weight_PC))]
+    end = _scale_end(max(map(max, weight_PC)))
     cells = go.Heatmap(
         z=weight_PC,
         x=columns,
         y=rows,
         zmin=0.0,
-        zmax=_scale_end(max(map(max, weight_PC))),
+        zmax=end,
         colorscale="cividis",
         colorbar={"title": {"text": "weight", "side": "top"}, "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 13}},
-        text=[[_written(weight) for weight in row] for row in weight_PC],
-        texttemplate="%{text}",
-        textfont={"size": 12},
         xgap=1,
         ygap=1,
         hovertemplate="prompt token %{y}<br>code %{x}<br>weight %{z:.3f}<extra></extra>",
     )
+    numbers = [
+        (column, row, weight)
+        for row, weight_C in zip(rows, weight_PC, strict=True)
+        for column, weight in zip(columns, weight_C, strict=True)
+        if weight >= LEAST_WRITTEN
+    ]
     # Numbers of codes and tokens are names: as categories each has its own tick and no gaps between.
     axis = {
         "type": "category",
         "dtick": 1,
         "showgrid": False,
         "zeroline": False,
+        "ticks": "",
         "tickfont": {"size": 13},
         "ticklabelstandoff": 6,
     }
     return go.Figure(
-        cells,
+        [
+            cells,
+            _writing([number for number in numbers if number[2] < _DARK * end], "white"),
+            _writing([number for number in numbers if number[2] >= _DARK * end], "black"),
+        ],
         go.Layout(
+            showlegend=False,
             template="none",
             font={"size": 14, "color": "#374151"},
             paper_bgcolor="rgba(0,0,0,0)",
@@ -76,9 +87,16 @@ def left_out(found: Inspection) -> str:
     return f"The picture shows the {MOST_COLUMNS} most used; the other {hidden} hold {share:.0%} of the weight."
 
 
-def _written(weight: float) -> str:
-    """A weight without its leading zero, for which a narrow cell has no room; nothing for a small one."""
-    return f"{weight:.2f}".removeprefix("0") if weight >= LEAST_WRITTEN else ""
+def _writing(numbers: list[tuple[str, str, float]], colour: str) -> go.Scatter:
+    """Weights on top of their cells (column, row, weight), without the leading zero for which a narrow cell has no room."""
+    return go.Scatter(
+        x=[column for column, _, _ in numbers],
+        y=[row for _, row, _ in numbers],
+        text=[f"{weight:.2f}".removeprefix("0") for _, _, weight in numbers],
+        mode="text",
+        textfont={"size": 12, "color": colour},
+        hoverinfo="skip",
+    )
 
 
 def _scale_end(largest: float) -> float:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, T5ForConditionalGeneration
-
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, build_model, pretrain
 
@@ -44,10 +43,10 @@ def test_weights_are_bf16_and_the_vocabulary_is_saved_once(tiny_backbone: Path, 
     assert sum(tensor.shape == (shape.vocabulary, shape.width) for tensor in state.values()) == 1
 
 
-def test_the_curve_ends_with_the_last_step_and_both_held_out_losses(tiny_backbone: Path) -> None:
+def test_the_curve_ends_with_the_last_step_and_all_held_out_losses(tiny_backbone: Path) -> None:
     last = curve(tiny_backbone)[-1]
     assert (last["stage"], last["step"]) == ("prefix", 12)
-    for name in ("training_loss", "held_out_span_loss", "held_out_prefix_loss"):
+    for name in ("training_loss", "held_out_span_loss", "held_out_prefix_loss", "held_out_answer_loss"):
         assert 0 < last[name] < 10
 
 
@@ -60,7 +59,7 @@ def test_the_same_seed_makes_the_same_weights(tiny_backbone: Path, pretraining: 
     assert weights[0] != weights[2]
 
 
-@pytest.mark.parametrize("stage", ["span", "prefix"])
+@pytest.mark.parametrize("stage", ["span", "prefix", "answer"])
 def test_each_stage_alone_learns(stage: str, pretraining: Configure, tmp_path: Path) -> None:
     steps = {"span_steps": 0, "prefix_steps": 0} | {f"{stage}_steps": 120}
     folder = pretrain(pretraining(output=tmp_path / "alone", learning_rate=0.05, batch_size=2, **steps))
@@ -68,6 +67,33 @@ def test_each_stage_alone_learns(stage: str, pretraining: Configure, tmp_path: P
     assert (first["step"], last["step"]) == (100, 120)
     assert {first["stage"], last["stage"]} == {stage}
     assert last["training_loss"] < first["training_loss"]
+
+
+def test_stages_follow_each_other_and_each_has_its_rate(pretraining: Configure) -> None:
+    config = pretraining(output=Path("out"), span_steps=2, prefix_steps=4, answer_steps=2)
+    assert config.steps == 8
+    assert [config.stage(step) for step in range(1, 9)] == [
+        *(("span", 1.0), ("span", 1.0)),
+        *(("prefix", 1.0), ("prefix", 0.75), ("prefix", 0.5), ("prefix", 0.25)),
+        *(("answer", 0.5), ("answer", 0.25)),
+    ]
+
+
+def test_a_run_goes_on_from_an_earlier_one(tiny_backbone: Path, pretraining: Configure, tmp_path: Path) -> None:
+    other = ShapeConfig(vocabulary=100, width=64, heads=4)
+    steps = {"span_steps": 0, "prefix_steps": 0, "answer_steps": 2}
+    folder = pretrain(pretraining(output=tmp_path / "more", start=tiny_backbone, shape=other, **steps))
+    assert curve(folder)[:-1] == curve(tiny_backbone)
+    assert (curve(folder)[-1]["stage"], curve(folder)[-1]["step"]) == ("answer", 2)
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_backbone, folder))
+    assert {name: value.shape for name, value in after.items()} == {name: value.shape for name, value in before.items()}
+    assert not torch.equal(after["shared.weight"], before["shared.weight"])
+    assert (folder / "tokenizer.json").read_bytes() == (tiny_backbone / "tokenizer.json").read_bytes()
+    assert "## The run before" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_earlier_run_that_is_not_there_is_named(pretraining: Configure, tmp_path: Path) -> None:
+    assert str(tmp_path / "gone") in refusal(pretraining(output=tmp_path / "out", start=tmp_path / "gone"))
 
 
 def test_a_model_has_the_size_it_was_asked_for(shape: ShapeConfig) -> None:
@@ -95,9 +121,7 @@ def test_too_little_text_is_refused(text: str, pretraining: Configure, tmp_path:
     assert refusal(pretraining(corpus=path, output=tmp_path / "out")).startswith(f"{path}: ")
 
 
-def test_a_vocabulary_without_room_for_the_letters_is_refused(
-    pretraining: Configure, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_vocabulary_without_room_for_the_letters_is_refused(pretraining: Configure, corpus: Path, tmp_path: Path) -> None:
     small = ShapeConfig(vocabulary=16, sentinels=8, width=32, heads=2)
     assert refusal(pretraining(shape=small, output=tmp_path / "out")).startswith(f"{corpus}: ")
 
@@ -147,7 +171,9 @@ def test_a_setting_out_of_range_is_named(values: dict[str, float], said: str, pr
         pretraining(output=Path("out"), **values)
 
 
-@pytest.mark.parametrize(("values", "said"), [({"width": 30, "heads": 4}, "width=30"), ({"decoder_layers": 0}, "decoder_layers=0")])
+@pytest.mark.parametrize(
+    ("values", "said"), [({"width": 30, "heads": 4}, "width=30"), ({"decoder_layers": 0}, "decoder_layers=0")]
+)
 def test_a_size_out_of_range_is_named(values: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ShapeConfig(**values)

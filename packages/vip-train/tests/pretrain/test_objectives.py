@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vip_train.pretrain.objectives import prefix_lm, span_corruption
 
 EOS = 1
@@ -31,6 +30,7 @@ sizes = st.tuples(st.integers(1, 3), st.integers(8, 200), st.integers(0, 2**32 -
 
 
 @given(size=sizes, density=st.floats(0.01, 0.5), mean_span=st.floats(1.0, 10.0))
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_span_corruption_loses_nothing(size: tuple[int, int, int], density: float, mean_span: float) -> None:
     batch, length, seed = size
     window_BL = windows(batch, length, seed)
@@ -52,6 +52,7 @@ def test_span_corruption_loses_nothing(size: tuple[int, int, int], density: floa
 
 
 @given(size=sizes)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_span_corruption_takes_the_share_it_says(size: tuple[int, int, int]) -> None:
     batch, length, seed = size
     pair = span_corruption(windows(batch, length, seed), sentinels=SENTINELS, eos=EOS, rng=np.random.default_rng(seed))
@@ -74,6 +75,7 @@ def test_too_few_sentinels_are_an_error() -> None:
 
 
 @given(size=sizes)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_prefix_lm_loses_nothing(size: tuple[int, int, int]) -> None:
     batch, length, seed = size
     window_BL = windows(batch, length, seed)

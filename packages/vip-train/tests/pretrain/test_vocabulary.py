@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
 from vip_train.pretrain.vocabulary import sentinel, train_vocabulary
 
 SIZE, SENTINELS = 300, 8
@@ -52,9 +51,7 @@ def test_a_letter_never_seen_is_unknown(tokenizer: PreTrainedTokenizerFast) -> N
     assert 2 in tokenizer("bake Ω")["input_ids"]
 
 
-def test_it_reads_back_the_same(
-    tokenizer: PreTrainedTokenizerFast, paragraphs: list[str], tmp_path: Path
-) -> None:
+def test_it_reads_back_the_same(tokenizer: PreTrainedTokenizerFast, paragraphs: list[str], tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(paragraphs[:50])["input_ids"] == tokenizer(paragraphs[:50])["input_ids"]

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from vip_train.backbones import Backbone
 from vip_train.data import encode_sources
 from vip_train.tasks import Example, get_task

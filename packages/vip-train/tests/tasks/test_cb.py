@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from vip_train.tasks import Example, get_task
 
 CB = get_task("superglue/cb")

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
-
 from vip_train.tasks import Example, get_task
 from vip_train.tasks.notes import generate
 

@@ -1,7 +1,6 @@
 """The registry: every task under its name, whole, and an unknown name with those there are."""
 
 import pytest
-
 from vip_train.errors import UserError
 from vip_train.tasks import TASKS, ClassificationTask, get_task
 

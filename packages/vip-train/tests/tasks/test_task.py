@@ -10,7 +10,6 @@ from typing import Any
 import datasets
 import pytest
 from datasets.exceptions import DatasetGenerationError
-
 from vip_train.errors import UserError
 from vip_train.tasks import ClassificationTask, Example
 from vip_train.tasks.task import HubSource, Row, Split, read_jsonl
@@ -108,9 +107,7 @@ def test_blank_lines_are_passed_over_but_counted(write: Write, tmp_path: Path) -
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_byte_order_marks_and_line_ends_of_windows_are_accepted(
-    start: bytes, end: bytes, write: Write, tmp_path: Path
-) -> None:
+def test_byte_order_marks_and_line_ends_of_windows_are_accepted(start: bytes, end: bytes, write: Write, tmp_path: Path) -> None:
     line = json.dumps({**ROW, "thing": "Schneefälle"}, ensure_ascii=False).encode()
     write(raw=start + line + end + line + end)
     assert TASK.load("train", tmp_path) == [Example("Schneefälle is what?", "cold", "")] * 2
@@ -208,9 +205,14 @@ def test_a_hub_that_fails_is_named_with_the_way_out(error: Exception, monkeypatc
 
 
 def test_offline_the_hub_fails_in_one_line() -> None:
-    with pytest.raises(UserError, match="^colours: someone/colours cannot be had from the hub") as caught:
+    with pytest.raises(UserError, match=r"^colours: someone/colours cannot be had from the hub") as caught:
         TASK.load("train", None)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_task_that_has_files_alone_asks_for_their_folder() -> None:
+    with pytest.raises(UserError, match="data-dir"):
+        dataclasses.replace(TASK, hub=None).load("train", None)
 
 
 # --- generated rows ---

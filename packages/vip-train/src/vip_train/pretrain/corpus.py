@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from vip_train.errors import UserError
 
@@ -39,7 +39,7 @@ class Corpus(NamedTuple):
     held_out: npt.NDArray[np.uint16]
 
 
-def encode_corpus(paragraphs: list[str], tokenizer: PreTrainedTokenizerFast, *, held_out: float = 0.005) -> Corpus:
+def encode_corpus(paragraphs: list[str], tokenizer: PreTrainedTokenizerBase, *, held_out: float = 0.005) -> Corpus:
     """Tokenises the paragraphs and splits off the last `held_out` share of them.
 
     Raises:

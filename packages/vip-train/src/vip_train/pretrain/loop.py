@@ -6,23 +6,28 @@ and the loss curve beside it, so that `--backbone FOLDER` treats it exactly like
 
 import copy
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
+from vip_train.backbones import load_backbone
 from vip_train.errors import UserError
 from vip_train.files import new_folder
 from vip_train.pretrain.card import write_card
 from vip_train.pretrain.corpus import Corpus, draw_windows, encode_corpus, read_paragraphs
-from vip_train.pretrain.objectives import Pair, prefix_lm, span_corruption
-from vip_train.pretrain.vocabulary import EOS, sentinel, train_vocabulary
+from vip_train.pretrain.objectives import Pair, Question, cloze, echo, judge, lookup, prefix_lm, span_corruption
+from vip_train.pretrain.vocabulary import EOS, train_vocabulary
+
+Stage = Literal["span", "prefix", "answer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,10 @@ class PretrainConfig:
     """Steps of span corruption at a constant learning rate."""
     prefix_steps: int = 2500
     """Steps of prefix-LM adaptation after it; over these the learning rate falls linearly to zero."""
+    answer_steps: int = 0
+    """Steps of short answers (cloze, lookup, echo, judge) among prefix-LM; it falls from half its value to zero again."""
+    start: Path | None = None
+    """A folder made by an earlier run, to go on from with a new optimizer. Its shape and vocabulary are kept."""
     batch_size: int = 32
     """Windows per step."""
     window: int = 144
@@ -84,8 +93,8 @@ class PretrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.steps < 1:
-            raise ValueError("span_steps and prefix_steps are both 0, there is nothing to do")
-        for name in ("span_steps", "prefix_steps", "threads"):
+            raise ValueError("span_steps, prefix_steps and answer_steps are all 0, there is nothing to do")
+        for name in ("span_steps", "prefix_steps", "answer_steps", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.window < 8:
@@ -95,8 +104,16 @@ class PretrainConfig:
 
     @property
     def steps(self) -> int:
-        """Steps of both stages."""
-        return self.span_steps + self.prefix_steps
+        """Steps of all stages."""
+        return self.span_steps + self.prefix_steps + self.answer_steps
+
+    def stage(self, step: int) -> tuple[Stage, float]:
+        """The stage that step (from 1) belongs to, and the share of the learning rate it runs at."""
+        if step <= self.span_steps:
+            return "span", 1.0
+        if (done := step - self.span_steps) <= self.prefix_steps:
+            return "prefix", 1 - (done - 1) / self.prefix_steps
+        return "answer", 0.5 * (1 - (done - self.prefix_steps - 1) / self.answer_steps)
 
 
 def build_model(shape: ShapeConfig) -> T5ForConditionalGeneration:
@@ -124,21 +141,41 @@ def save_bf16(model: T5ForConditionalGeneration, folder: Path) -> None:
     rounded.to(torch.bfloat16).save_pretrained(folder)
 
 
+_ANSWER_OBJECTIVES = ("prefix", "cloze", "lookup", "echo", "judge", "judge", "judge", "judge")
+_QUESTIONS = (
+    ("true or false?", ("true", "false")),
+    ("true, false or neither?", ("true", "false", "neither")),
+    ("yes or no?", ("yes", "no")),
+)
+
+
 class _Objectives:
-    """Draws batches of either objective; knows the vocabulary's special ids."""
+    """Draws batches of any objective; knows the vocabulary's special ids."""
 
-    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._config = config
+        names = [name for name in tokenizer.get_added_vocab() if name.startswith("<extra_id_")]
         self._eos: Any = tokenizer.convert_tokens_to_ids(EOS)
-        names = [sentinel(i) for i in range(config.shape.sentinels)]
-        self._sentinels = np.asarray(tokenizer.convert_tokens_to_ids(names), np.int64)
 
-    def draw(self, stage: str, tokens: np.ndarray, rng: np.random.Generator) -> Pair:
-        """One batch for `stage`, "span" or "prefix"."""
+        def ids(text: str) -> list[int]:
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        self._questions = [Question(ids(text), tuple(map(ids, answers))) for text, answers in _QUESTIONS]
+        self._sentinels = np.sort(np.asarray(tokenizer.convert_tokens_to_ids(names), np.int64))
+
+    def draw(self, stage: Stage, tokens: npt.NDArray[np.uint16], rng: np.random.Generator) -> Pair:
+        """One batch for a stage."""
         window_BL = draw_windows(tokens, batch=self._config.batch_size, length=self._config.window, rng=rng)
         if stage == "span":
             return span_corruption(window_BL, sentinels=self._sentinels, eos=self._eos, rng=rng)
-        return prefix_lm(window_BL, eos=self._eos, rng=rng)
+        objective = rng.choice(_ANSWER_OBJECTIVES) if stage == "answer" else "prefix"
+        if objective == "prefix":
+            return prefix_lm(window_BL, eos=self._eos, rng=rng)
+        if objective == "judge":
+            question = self._questions[rng.integers(len(self._questions))]
+            return judge(window_BL, sentinel=int(self._sentinels[3]), eos=self._eos, rng=rng, question=question)
+        place = ["cloze", "lookup", "echo"].index(objective)
+        return (cloze, lookup, echo)[place](window_BL, sentinel=int(self._sentinels[place]), eos=self._eos, rng=rng)
 
 
 def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
@@ -150,7 +187,7 @@ def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
 
 @torch.no_grad()
 def held_out_loss(
-    model: T5ForConditionalGeneration, objectives: _Objectives, stage: str, corpus: Corpus, batches: int = 16
+    model: T5ForConditionalGeneration, objectives: _Objectives, stage: Stage, corpus: Corpus, batches: int = 16
 ) -> float:
     """Mean loss in nats per target token over the same `batches` held-out batches each time it is called."""
     rng = np.random.default_rng(0)
@@ -162,22 +199,20 @@ def _train(
 ) -> dict[str, float]:
     """Runs both stages, adds a line to loss.jsonl every 100 steps, saves the weights every 500 and returns the last line."""
     optimizer = torch.optim.Adafactor(model.parameters(), lr=config.learning_rate)
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (config.steps - step) / max(config.prefix_steps, 1))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: config.stage(min(done + 1, config.steps))[1])
     rng = np.random.default_rng(config.seed)
     recent: list[float] = []
     record: dict[str, float] = {}
     started = time.monotonic()
     model.train()
     for step in tqdm(range(1, config.steps + 1), desc="pretrain", unit="step", mininterval=5.0):
-        stage = "span" if step <= config.span_steps else "prefix"
+        stage, _ = config.stage(step)
         loss = _loss(model, objectives.draw(stage, corpus.training, rng))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        decay.step()
+        schedule.step()
         recent.append(loss.item())
         if not np.isfinite(recent[-1]):
             raise UserError(f"the loss is {recent[-1]} at step {step}: lower learning_rate={config.learning_rate}")
@@ -185,12 +220,22 @@ def _train(
             record = {"step": step, "training_loss": float(np.mean(recent)), "seconds": round(time.monotonic() - started, 1)}
             recent.clear()
             if step % 500 == 0 or step == config.steps:
-                for name in ("span", "prefix"):
+                for name in get_args(Stage):
                     record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
                 save_bf16(model, folder)
             with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
                 curve.write(json.dumps({"stage": stage, **record}) + "\n")
     return record
+
+
+def _start(config: PretrainConfig, paragraphs: list[str]) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerBase]:
+    """A new model with a vocabulary of its own, or those of an earlier run."""
+    if config.start is not None:
+        earlier = load_backbone(str(config.start))
+        return earlier.model.requires_grad_(True), earlier.tokenizer
+    learned_from = paragraphs[: config.paragraphs_for_vocabulary]
+    tokenizer = train_vocabulary(learned_from, size=config.shape.vocabulary, sentinels=config.shape.sentinels)
+    return build_model(config.shape), tokenizer
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -209,15 +254,14 @@ def pretrain(config: PretrainConfig) -> Path:
         if len(paragraphs) < 2:
             raise UserError(f"{config.corpus}: holds {len(paragraphs)} paragraphs, at least 2 are needed")
         try:
-            tokenizer = train_vocabulary(
-                paragraphs[: config.paragraphs_for_vocabulary], size=config.shape.vocabulary, sentinels=config.shape.sentinels
-            )
+            model, tokenizer = _start(config, paragraphs)
             corpus = encode_corpus(paragraphs, tokenizer)
-            model = build_model(config.shape)
             tokenizer.save_pretrained(folder)
+            if config.start is not None and (curve := config.start / "loss.jsonl").is_file():
+                shutil.copy(curve, folder)
             transformers_logging.disable_progress_bar()
             last = _train(config, model, _Objectives(config, tokenizer), corpus, folder)
         except ValueError as error:
             raise UserError(f"{config.corpus}: {error}") from error
-        write_card(folder, config, tokens=len(corpus.training), parameters=model.num_parameters(), last=last)
+        write_card(folder, config, model, tokens=len(corpus.training), last=last)
     return config.output

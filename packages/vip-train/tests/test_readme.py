@@ -1,0 +1,69 @@
+"""The README's examples run as printed, its commands are understood, and its table of settings is that of the code."""
+
+import re
+import shlex
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vip_train import TASKS, ClassificationTask, TrainConfig
+from vip_train.config import parse
+from vip_train.pretrain.loop import PretrainConfig
+
+PACKAGE = Path(__file__).parent.parent
+README = (PACKAGE / "README.md").read_text(encoding="utf-8")
+USE, TASK = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+COMMANDS = re.findall(r"^    (.*(?:run\.py|vip-train \w+).*)$", README, flags=re.MULTILINE)
+
+
+def test_the_example_of_use_runs_as_printed(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/notes-1").mkdir(parents=True)
+    saved.rename("runs/notes-1/adapter")
+    exec(compile(USE, "README.md", "exec"), {})
+    answer, codes = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"(true|false) 0\.\d+", answer)
+    assert re.fullmatch(r"tensor\(\[\d(, \d){2}\]\)", codes)
+
+
+def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec(compile(TASK, "README.md", "exec"), namespace)
+    task = namespace["MOOD"]
+    assert isinstance(task, ClassificationTask)
+    (tmp_path / "Mood").mkdir()
+    (row,) = re.findall(r"rows such as (.*)", TASK)
+    (tmp_path / "Mood" / "train.jsonl").write_text(row, encoding="utf-8")
+    assert task.load("train", tmp_path)[0].source == "message: Thank you! friendly or not?"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command: str) -> None:
+    before, name, after = re.split(r"(run\.py|vip-train \w+)", command, maxsplit=1)
+    kind: Any = PretrainConfig if name == "vip-train pretrain" else TrainConfig
+    assert isinstance(parse(kind, shlex.split(after), prog=name), kind)
+    if "run.py" in name:
+        assert (PACKAGE.parent.parent / f"{before.split()[-1]}{name}").is_file()
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 5
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    section = README.split("## Settings\n")[1].split("\n## ")[0]
+    table = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) ?\|", section, re.MULTILINE))
+    assert len(table) >= 20
+    for name, default in table.items():
+        value = reduce(getattr, name.split("."), TrainConfig())
+        assert default == ("" if value is None else f"`{value}`"), name
+    row = next(line for line in section.splitlines() if line.startswith("| `task`"))
+    assert re.findall(r"`([\w/]+)`", row)[2:] == list(TASKS)
+
+
+def test_files_it_points_to_exist() -> None:
+    assert (PACKAGE / "configs" / "paper.yaml").is_file()
+    assert (PACKAGE / "src" / "vip_train" / "tasks" / "cb.py").is_file()

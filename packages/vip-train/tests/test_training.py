@@ -1,0 +1,244 @@
+"""The whole recipe on a small CB: what a run leaves, that it repeats from its own settings, and what a failed one leaves."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
+from vip_train.adapter import load_adapter, read_adapter_config
+from vip_train.backbones import Backbone
+from vip_train.config import TrainConfig, parse, to_yaml
+from vip_train.engine import World
+from vip_train.errors import UserError
+from vip_train.evaluation import baseline, evaluate
+from vip_train.tasks import get_task
+from vip_train.training import next_output, train
+
+METHODS: list[Any] = ["vip", "vip-c", "vip-q", "pt"]
+Settings = Callable[..., TrainConfig]
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def results(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
+    method: Any, settings: Settings, data: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    config = settings(output=tmp_path / "run")
+    config = dataclasses.replace(config, vip=dataclasses.replace(config.vip, method=method), max_source_length=30)
+    assert train(config) == tmp_path / "run"
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [2, 4]
+    adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
+    assert adapter.config.vip == config.vip
+    assert (adapter.config.task, adapter.config.backbone) == (config.task, config.backbone)
+    assert (adapter.config.answers, adapter.config.max_source_length) == (("true", "false", "neither"), 30)
+
+    task, found = get_task(config.task), results(tmp_path / "run")
+    examples, validation = task.load("train", data), task.load("validation", data)
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    again = evaluate(adapter.model, validation, ("true", "false", "neither"), adapter.tokenizer, alone, max_source_length=30)
+    assert {f"validation_{name}": value for name, value in again._asdict().items()}.items() <= found.items()
+    assert metrics(tmp_path / "run")[-1].items() <= found.items()
+    assert (found["majority_accuracy"], found["label_entropy"]) == baseline(examples, validation)
+    assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+    card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert f"| validation_accuracy | {found['validation_accuracy']:.6g} |" in card
+
+
+def test_everything_that_should_learn_has_moved(settings: Settings, backbone: Backbone, tmp_path: Path) -> None:
+    config = settings(output=tmp_path / "run")
+    train(config)
+    torch.manual_seed(config.optimizer.seed)
+    start = VIPPrompt(config.vip, backbone.model.get_input_embeddings().weight).state_dict()
+    for name, value in weights(tmp_path / "run").items():
+        if name != "contextualizer.scale":
+            assert not torch.equal(value, start[name]), name
+
+
+def test_a_run_repeats_bitwise_from_the_settings_it_wrote(settings: Settings, tmp_path: Path) -> None:
+    train(settings(output=tmp_path / "first"))
+    torch.manual_seed(123)
+    arguments = ["--config", str(tmp_path / "first" / "config.yaml"), "--output", str(tmp_path / "second")]
+    train(parse(TrainConfig, arguments, prog="vip-train train"))
+    assert equal(weights(tmp_path / "first"), weights(tmp_path / "second"))
+    timeless = [
+        [{name: value for name, value in line.items() if name != "seconds"} for line in metrics(tmp_path / name)]
+        for name in ("first", "second")
+    ]
+    assert timeless[0] == timeless[1]
+    train(settings(output=tmp_path / "third", seed=1))
+    assert not equal(weights(tmp_path / "first"), weights(tmp_path / "third"))
+
+
+def test_the_settings_it_wrote_are_the_ones_it_ran_with(settings: Settings, tmp_path: Path) -> None:
+    config = settings(output=tmp_path / "run", steps=1)
+    train(config)
+    assert (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8") == to_yaml(config)
+
+
+def test_how_often_it_evaluates_does_not_change_what_it_learns(settings: Settings, tmp_path: Path) -> None:
+    train(settings(output=tmp_path / "often", evaluate_every=1))
+    train(settings(output=tmp_path / "once", evaluate_every=99))
+    assert [line["step"] for line in metrics(tmp_path / "often")] == [1, 2, 3, 4]
+    assert [line["step"] for line in metrics(tmp_path / "once")] == [4]
+    assert equal(weights(tmp_path / "often"), weights(tmp_path / "once"))
+    mean = sum(line["train_nll"] for line in metrics(tmp_path / "often")) / 4
+    assert metrics(tmp_path / "once")[0]["train_nll"] == pytest.approx(mean, rel=1e-6)
+
+
+def warm(config: TrainConfig) -> TrainConfig:
+    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=2, revive_below=0.0)
+    return dataclasses.replace(config, vip=dataclasses.replace(config.vip, quantizer=quantizer))
+
+
+def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_path: Path, backbone: Backbone) -> None:
+    code = "quantizer.codebook.code_KD"
+    for steps in (2, 3, 5):
+        train(warm(settings(output=tmp_path / str(steps), steps=steps, evaluate_every=1)))
+    found = {steps: weights(tmp_path / str(steps)) for steps in (2, 3, 5)}
+    start = VIPPrompt(
+        VIPConfig(prompt_length=3, quantizer=QuantizerConfig(codes=7)), backbone.model.get_input_embeddings().weight
+    ).state_dict()[code]
+    assert torch.equal(found[2][code], start), "in the warm-up codes stay"
+    assert not torch.isclose(found[3][code], start).all(1).any(), "k-means placed every code"
+    assert not torch.equal(found[5][code], found[3][code])
+    assert [int(found[steps]["quantizer.codebook.steps"]) for steps in (2, 3, 5)] == [2, 3, 5], "one update per step"
+    lines = metrics(tmp_path / "5")
+    assert [line["validation_code_perplexity"] > 0 for line in lines] == [False, False, True, True, True]
+    assert [line["commitment"] > 0 for line in lines] == [False, False, True, True, True]
+
+
+def test_it_learns_what_can_be_learned(settings: Settings, tmp_path: Path) -> None:
+    """A text whose answer never changes: the loss falls and keeps falling."""
+    folder = tmp_path / "data" / "CB"
+    folder.mkdir(parents=True)
+    row = json.dumps({"premise": "Bake milo.", "hypothesis": "tura", "label": "neutral"}) + "\n"
+    for name in ("train", "val"):
+        (folder / f"{name}.jsonl").write_text(row * 8, encoding="utf-8")
+    config = settings(output=tmp_path / "run", data_dir=folder.parent, steps=40, evaluate_every=10, prompt_learning_rate=0.3)
+    train(config)
+    curve = [line["train_nll"] for line in metrics(tmp_path / "run")]
+    assert curve[-1] < 0.95 * curve[0]
+    assert curve == sorted(curve, reverse=True)
+
+
+def test_what_is_about_to_be_trained_is_said(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = settings(output=tmp_path / "run", max_source_length=9)
+    train(config)
+    said = capsys.readouterr().out
+    assert "superglue/cb: 30 training and 11 validation examples, 30 cut to 9 tokens" in said
+    assert f"backbone {config.backbone}: " in said
+    assert "frozen parameters; method vip: " in said
+    assert "torch, 1 process on cpu" in said
+    assert re.search(r"a constant answer reaches accuracy 0\.\d{3} and loss [01]\.\d{3}", said)
+    assert len(re.findall(r"step +\d+ +loss", said)) == 2
+
+
+# --- what is refused ---
+
+
+def refusal(config: TrainConfig) -> str:
+    """The one line that says why there is no adapter; makes sure that nothing is left behind."""
+    assert config.output is not None
+    before = {path: path.read_bytes() for path in config.output.parent.rglob("*") if path.is_file()}
+    names = sorted(config.output.parent.iterdir())
+    with pytest.raises(UserError) as caught:
+        train(config)
+    assert {path: path.read_bytes() for path in config.output.parent.rglob("*") if path.is_file()} == before
+    assert sorted(config.output.parent.iterdir()) == names
+    assert not torch.distributed.is_initialized()
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_an_output_in_use_is_refused_and_kept(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.txt").write_text("mine")
+    assert refusal(settings(output=tmp_path / "used")).startswith(f"{tmp_path / 'used'}: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"task": "superglue/xyz"}, "superglue/xyz"),
+        ({"data_dir": Path("nowhere")}, "nowhere/CB/train.jsonl"),
+        ({"backbone": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_and_nothing_is_left(
+    values: dict[str, Any], named: str, settings: Settings, tmp_path: Path
+) -> None:
+    assert named in refusal(settings(output=tmp_path / "run", **values))
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 9])
+@pytest.mark.parametrize("method", ["vip", "vip-c"])
+def test_a_loss_that_is_not_finite_is_refused_with_what_to_change(
+    method: Any, warmup_steps: int, settings: Settings, tmp_path: Path
+) -> None:
+    config = settings(
+        output=tmp_path / "run", prompt_learning_rate=1e30, contextualizer_learning_rate=1e30, steps=8, evaluate_every=4
+    )
+    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=warmup_steps)
+    vip = dataclasses.replace(config.vip, method=method, quantizer=quantizer)
+    assert "lower the learning rates" in refusal(dataclasses.replace(config, vip=vip))
+
+
+def test_a_last_step_that_breaks_the_prompt_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """The loss of that step is still finite; what is saved afterwards is useless."""
+    config = settings(
+        output=tmp_path / "run", prompt_learning_rate=1e30, contextualizer_learning_rate=1e30, steps=1, evaluate_every=1
+    )
+    assert "lower the learning rates" in refusal(config)
+
+
+def test_an_interruption_leaves_nothing_behind(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vip_train.training.evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(output=tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_numbered(tmp_path: Path) -> None:
+    assert next_output("superglue/cb", tmp_path) == tmp_path / "superglue-cb-1"
+    (tmp_path / "superglue-cb-1").mkdir()
+    (tmp_path / "superglue-cb-3").mkdir()
+    assert next_output("superglue/cb", tmp_path) == tmp_path / "superglue-cb-2"
+    assert next_output("notes", tmp_path) == tmp_path / "notes-1"
+
+
+def test_without_an_output_a_run_gets_the_next_number(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert train(settings(steps=1)) == Path("runs") / f"superglue-cb-{number}"
+    assert read_adapter_config(Path("runs/superglue-cb-2/adapter")).task == "superglue/cb"
