@@ -20,7 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")]
 expect = playwright.expect
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 FLAGS = [
     "--no-sandbox",
