@@ -218,7 +218,9 @@ def test_temperature_is_the_moving_average_of_half_the_gap_between_the_two_neare
         context_BPD = normal(2, 3, 3, seed=step)
         code_KD = quantizer.codebook.code_KD.double().numpy()
         quantizer(context_BPD, generator=torch.Generator().manual_seed(step))
-        distances = [sorted(((row - code) ** 2).sum() for code in code_KD) for row in context_BPD.flatten(0, 1).double().numpy()]
+        distances = [
+            sorted(((row - code) ** 2).sum() for code in code_KD) for row in context_BPD.flatten(0, 1).double().numpy()
+        ]
         expected = 0.9 * expected + 0.1 * float(np.mean([(second - first) / 2 for first, second, *_ in distances]))
         assert quantizer.codebook.temperature.item() == pytest.approx(expected, rel=1e-4)
 

@@ -187,6 +187,22 @@ def test_a_run_leaves_an_adapter_that_reads_the_same_everywhere(
     assert torch.equal(*logits)
 
 
+def test_one_process_trains_twice_alike(execute: Execute, flags: list[str], tmp_path: Path) -> None:
+    """DeepSpeed without a launcher, and what a first run must not leave behind in its process."""
+    script = (
+        "import sys\n"
+        "from vip_train.cli import main\n"
+        "sys.exit(any(main(['train', *sys.argv[2:], '--output', sys.argv[1] + name]) for name in ('one', 'two')))"
+    )
+    run = execute(
+        sys.executable, "-c", script, f"{tmp_path}/", *flags, "--engine.name", "deepspeed", timeout=LIMIT, DS_ACCELERATOR="cpu"
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("DeepSpeed ZeRO 2, 1 process on cpu") == 2
+    one, two = ((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
 def test_an_error_ends_all_processes(deepspeed: Callable[..., CompletedProcess[str]], flags: list[str], tmp_path: Path) -> None:
     run = deepspeed(RUN, *flags, "--output", tmp_path / "run", "--optimizer.batch-size", 7)
     assert run.returncode != 0

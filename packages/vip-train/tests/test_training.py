@@ -134,17 +134,18 @@ def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_
 
 
 def test_it_learns_what_can_be_learned(settings: Settings, tmp_path: Path) -> None:
-    """A text whose answer never changes: the loss falls and keeps falling."""
+    """One text whose answer never changes: its loss keeps falling, and would not if nothing were learned."""
     folder = tmp_path / "data" / "CB"
     folder.mkdir(parents=True)
     row = json.dumps({"premise": "Bake milo.", "hypothesis": "tura", "label": "neutral"}) + "\n"
     for name in ("train", "val"):
         (folder / f"{name}.jsonl").write_text(row * 8, encoding="utf-8")
-    config = settings(output=tmp_path / "run", data_dir=folder.parent, steps=40, evaluate_every=10, prompt_learning_rate=0.3)
-    train(config)
-    curve = [line["train_nll"] for line in metrics(tmp_path / "run")]
-    assert curve[-1] < 0.95 * curve[0]
-    assert curve == sorted(curve, reverse=True)
+    values = {"data_dir": folder.parent, "steps": 40, "evaluate_every": 10}
+    train(settings(output=tmp_path / "learned", prompt_learning_rate=0.3, **values))
+    train(settings(output=tmp_path / "still", prompt_learning_rate=0.0, contextualizer_learning_rate=0.0, **values))
+    learned, still = ([line["train_nll"] for line in metrics(tmp_path / name)] for name in ("learned", "still"))
+    assert learned == sorted(learned, reverse=True)
+    assert learned[-1] < 0.97 * still[-1]
 
 
 def test_what_is_about_to_be_trained_is_said(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

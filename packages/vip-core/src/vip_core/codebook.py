@@ -135,8 +135,8 @@ class Codebook(nn.Module):
         if self.config.ema == "mean":
             self.count_K.mul_(decay).add_(drawn_K, alpha=1 - decay)
             self.sum_KD.mul_(decay).add_(drawn_KD, alpha=1 - decay)
-            # Smoothed where it is read, by a pseudo-count at the code's own place. Without draws m / n stays what it is, and the
-            # code is left alone: count and sum decay towards zero, and rounding of their ratio would move it.
+            # Smoothed where it is read, by a pseudo-count at the code's own place. Without draws m / n stays what it is, and
+            # the code is left alone: count and sum decay towards zero, and rounding of their ratio would move it.
             moved_KD = (self.sum_KD + _PSEUDO_COUNT * self.code_KD) / (self.count_K + _PSEUDO_COUNT)[:, None]
             self.code_KD.copy_(torch.where(drawn_K[:, None] > 0, moved_KD, self.code_KD))
         else:

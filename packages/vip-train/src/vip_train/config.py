@@ -27,9 +27,9 @@ class OptimizerConfig:
     """Examples per step over all processes together. Paper: 32."""
     name: Literal["adamw", "adafactor"] = "adamw"
     """`adafactor` (paper) works at ZeRO stage 0 only: the other stages flatten the matrices it factors."""
-    prompt_learning_rate: float = 0.03
+    prompt_learning_rate: float = 0.1
     """Of the static prompt tokens. Paper: 0.3 with Adafactor."""
-    contextualizer_learning_rate: float = 2e-3
+    contextualizer_learning_rate: float = 3e-3
     """Of the contextualizer. Paper: 1e-4 with Adafactor."""
     clip_norm: float = 1.0
     """Largest gradient norm over both groups; 0 does not clip."""
@@ -65,11 +65,11 @@ class EngineConfig:
 class TrainConfig:
     """One training run."""
 
-    task: str = "notes"
-    """Registered name: notes, superglue/cb, superglue/rte, superglue/boolq."""
+    task: str = "reviews"
+    """Registered name: reviews, notes, superglue/cb, superglue/rte, superglue/boolq."""
     data_dir: Path | None = None
     """Folder that holds the task's official folder (such as CB/train.jsonl).
-    By default tasks come from the hub; `notes` is built in."""
+    By default tasks come from the hub; `reviews` and `notes` are built in."""
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
     precision: Precision = "auto"

@@ -134,8 +134,11 @@ def test_a_held_out_part_shorter_than_a_window_is_refused_before_training(
     assert "pretrain:" not in capfd.readouterr().err, "the progress bar had started"
 
 
-def test_a_window_that_needs_more_sentinels_is_refused(pretraining: Configure, tmp_path: Path) -> None:
-    assert "sentinels" in refusal(pretraining(output=tmp_path / "out", window=300))
+def test_a_window_that_needs_more_sentinels_is_refused(pretraining: Configure, corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    text = corpus.read_text(encoding="utf-8")
+    path.write_text(text + " ".join(text.split()[:1000]), encoding="utf-8")  # the last paragraph is held out
+    assert "need 15 sentinels, the vocabulary has 8" in refusal(pretraining(corpus=path, output=tmp_path / "out", window=300))
 
 
 def test_a_loss_that_is_not_finite_is_refused_with_what_to_change(
