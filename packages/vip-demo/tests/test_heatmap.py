@@ -45,7 +45,7 @@ def test_rows_are_tokens_and_columns_codes() -> None:
     assert list(drawn.cells["y"]) == ["0", "1", "2"]
     assert list(drawn.cells["x"]) == ["7", "8"]
     assert [list(row) for row in drawn.cells["z"]] == [[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]
-    assert drawn.layout["yaxis"]["autorange"] == "reversed"
+    assert list(drawn.layout["yaxis"]["range"]) == [2.5, -0.5]  # the first token is on top
     assert drawn.layout["yaxis"]["title"]["text"] == "prompt token"
     assert drawn.layout["xaxis"]["title"]["text"] == "code, the most used first"
 

@@ -42,8 +42,9 @@ def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Gener
     probability_NK = logit_NK.softmax(1)
     if how == "expected":
         return probability_NK
+    # torch refuses to draw from NaN with an error of its own; a diverged loss is for the training loop to report.
     drawn_NM = (
-        torch.multinomial(probability_NK, draws, replacement=True, generator=generator)
+        torch.multinomial(probability_NK.nan_to_num(1 / logit_NK.shape[1]), draws, replacement=True, generator=generator)
         if len(probability_NK)
         else torch.empty(0, draws, dtype=torch.int64, device=logit_NK.device)
     )

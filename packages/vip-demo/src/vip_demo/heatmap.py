@@ -37,7 +37,7 @@ def heat_map(found: Inspection) -> go.Figure:
         zmin=0.0,
         zmax=end,
         colorscale="cividis",
-        colorbar={"title": {"text": "weight", "side": "top"}, "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 13}},
+        colorbar={"title": {"text": "weight", "side": "right"}, "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 13}},
         xgap=1,
         ygap=1,
         hovertemplate="prompt token %{y}<br>code %{x}<br>weight %{z:.3f}<extra></extra>",
@@ -72,8 +72,13 @@ def heat_map(found: Inspection) -> go.Figure:
             plot_bgcolor="rgba(0,0,0,0)",
             height=_AROUND + len(rows) * max(_LEAST_ROW, min(_MOST_ROW, _ROWS_HEIGHT // len(rows))),
             margin={"l": 70, "r": 20, "t": 20, "b": 85},
-            xaxis={**axis, "title": {"text": "code, the most used first"}, "tickangle": -90 if len(columns) > _CROWDED else 0},
-            yaxis={**axis, "title": {"text": "prompt token"}, "autorange": "reversed"},
+            xaxis={
+                **axis,
+                "title": {"text": "code, the most used first"},
+                "tickangle": -90 if len(columns) > _CROWDED else 0,
+                "range": [-0.5, len(columns) - 0.5],
+            },
+            yaxis={**axis, "title": {"text": "prompt token"}, "range": [len(rows) - 0.5, -0.5]},
         ),
     )
 

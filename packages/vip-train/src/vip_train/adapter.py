@@ -5,9 +5,9 @@ task it answers. Loading checks all of it; an unknown field is an error, because
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -47,6 +47,17 @@ class AdapterConfig:
     """The fixed answers of that task; empty where the answer is free text."""
     max_source_length: int
     """Source tokens kept in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "backbone_fingerprint", "task"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be text")
+        for name in ("dim", "max_source_length"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        if not isinstance(self.answers, tuple) or not all(isinstance(answer, str) for answer in self.answers):
+            raise ValueError(f"answers={self.answers!r} must be a list of texts")
 
 
 class Adapter(NamedTuple):
@@ -96,8 +107,10 @@ def save_adapter(
         answers=answers,
         max_source_length=max_source_length,
     )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-        raise UserError(f"{folder}: holds files that are no adapter; choose another folder")
+    if folder.is_dir() and (names := {path.name for path in folder.iterdir()}):
+        if not names <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}:
+            raise UserError(f"{folder}: holds files that are no adapter; choose another folder")
+        read_adapter_config(folder)  # other libraries use these file names too
     with new_folder(folder, replace=True) as temporary:
         save_file(state, temporary / WEIGHTS_FILE)
         (temporary / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
@@ -131,21 +144,34 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """
     path = folder / CONFIG_FILE
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(fields, dict):
-            raise UserError(f"{path}: holds {type(fields).__name__}, an object was expected")
-        if (version := fields.get("format_version")) != FORMAT_VERSION:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: holds {type(found).__name__}, an object was expected")
+        if (version := found.get("format_version")) != FORMAT_VERSION:
             raise UserError(f"{path}: format_version={version!r}, this release reads {FORMAT_VERSION}")
-        vip = dict(fields["vip"])
-        vip["contextualizer"] = ContextualizerConfig(**vip["contextualizer"])
-        vip["quantizer"] = QuantizerConfig(**vip["quantizer"])
-        return AdapterConfig(**{**fields, "vip": VIPConfig(**vip), "answers": tuple(fields["answers"])})
+        found = _whole(AdapterConfig, found, "the file")
+        vip = _whole(VIPConfig, found["vip"], "vip")
+        vip["contextualizer"] = ContextualizerConfig(
+            **_whole(ContextualizerConfig, vip["contextualizer"], "vip.contextualizer")
+        )
+        vip["quantizer"] = QuantizerConfig(**_whole(QuantizerConfig, vip["quantizer"], "vip.quantizer"))
+        answers = tuple(found["answers"]) if isinstance(found["answers"], list) else found["answers"]
+        return AdapterConfig(**{**found, "vip": VIPConfig(**vip), "answers": answers})
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, so {folder} is not an adapter") from error
-    except KeyError as error:
-        raise UserError(f"{path}: field {error} is missing") from error
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: {str(error).replace('.__init__()', '')}") from error
+        raise UserError(f"{path}: {error}") from error
+
+
+def _whole(kind: type[Any], found: object, where: str) -> dict[str, Any]:
+    """The fields of one object of the file: all of `kind` and no others, for a guessed default may not be the writer's."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is {type(found).__name__}, an object was expected")
+    expected = {field.name for field in fields(kind)}
+    for what, names in (("lacks", expected - found.keys()), ("has the unknown", found.keys() - expected)):
+        if names:
+            raise ValueError(f"{where} {what} {', '.join(sorted(names))}")
+    return dict(found)
 
 
 def load_adapter(
@@ -157,7 +183,7 @@ def load_adapter(
         folder: written by `save_adapter`.
         backbone: one already loaded, or another name to load it by (a local copy, say); by default the recorded name.
         precision: dtype of the backbone if it is loaded here; the prompt is always fp32.
-        device: where to put both.
+        device: where to put both; one already loaded stays where it is.
 
     Raises:
         UserError: the folder is not a whole adapter, or the backbone is not the one it was trained for.
@@ -186,5 +212,8 @@ def load_adapter(
         raise UserError(f"{path}: cannot be read: {error}") from error
     except RuntimeError as error:
         raise UserError(f"{path}: does not fit {CONFIG_FILE}: {' '.join(str(error).split())[:300]}") from error
-    model = VIPModel(loaded.model, prompt.to(device)).eval()
+    for name, tensor in prompt.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} is not finite")
+    model = VIPModel(loaded.model, prompt.to(loaded.model.device)).eval()
     return Adapter(model, loaded.tokenizer, config)

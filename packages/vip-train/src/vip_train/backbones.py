@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from vip_train.errors import UserError
@@ -61,9 +63,12 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
         raise UserError(f"{source}: no such folder for the backbone")
     transformers_logging.disable_progress_bar()
     try:
+        kind = AutoConfig.from_pretrained(source).model_type
+        if kind != "t5":
+            raise UserError(f"{name}: is a {kind} model, a T5 was expected")
         tokenizer = AutoTokenizer.from_pretrained(source)
         loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
     model: T5ForConditionalGeneration
     model, report = loaded

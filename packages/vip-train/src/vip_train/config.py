@@ -112,7 +112,9 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
         found = parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments]))
         return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        where = "".join(f"{later}: " for flag, later in itertools.pairwise(arguments) if flag == "--config")
+        files = [later for flag, later in itertools.pairwise(arguments) if flag == "--config"]
+        files += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
+        where = "".join(f"{file}: " for file in files)
         raise UserError(where + " ".join(str(error).split())) from error
 
 

@@ -5,6 +5,7 @@ and sees every rank as a world of its own when DeepSpeed runs on CPUs; see docs/
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -151,7 +152,12 @@ def join_world(*, deepspeed: bool) -> World:
 
 def leave_world() -> None:
     """Says goodbye to the other processes, so that none waits for this one."""
-    if dist.is_initialized():
+    if not dist.is_initialized():
+        return
+    library = sys.modules.get("deepspeed")
+    if library is not None and library.comm.is_initialized():
+        library.comm.destroy_process_group()  # its caches of groups go too, so that another run in this process may follow
+    else:
         dist.destroy_process_group()
 
 

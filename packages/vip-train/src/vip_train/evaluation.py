@@ -83,5 +83,5 @@ def baseline(train: Sequence[Example], validation: Sequence[Example]) -> Baselin
     """Constant predictions, to be shown beside every accuracy."""
     counts = Counter(example.target for example in train)
     most = counts.most_common(1)[0][0]
-    entropy = -sum(count / len(train) * math.log(count / len(train)) for count in counts.values())
+    entropy = sum(count / len(train) * math.log(len(train) / count) for count in counts.values())
     return Baseline(sum(example.target == most for example in validation) / len(validation), entropy)

@@ -49,7 +49,12 @@ class VIPModel(nn.Module):
         return self
 
     def put_prompt(self, input_ids: Tensor, attention_mask: Tensor, *, how: Evaluation | None = None) -> Prompted:
-        """Embeds the text and puts the prompt before it. `how` overrides the selection of codes."""
+        """Embeds the text and puts the prompt before it. `how` overrides the selection of codes.
+
+        Padding moves to the end: T5 counts positions, and between prompt and text it would keep the two apart.
+        """
+        order_BS = (attention_mask == 0).to(torch.int8).argsort(dim=1, stable=True)
+        input_ids, attention_mask = input_ids.gather(1, order_BS), attention_mask.gather(1, order_BS)
         text_BSD = self.backbone.get_input_embeddings()(input_ids)
         prompted: Prompted = self.prompt(text_BSD, attention_mask, how=how)
         return prompted
@@ -80,12 +85,23 @@ class VIPModel(nn.Module):
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Tensor:
         """Writes answers: token ids [B, T] (B·num_return_sequences rows if that is asked for).
 
+        The codes are selected as in evaluation, also while the model trains.
+
         Args:
             input_ids: [B, S] source token ids, padded anywhere.
             attention_mask: [B, S], 1 where there is a token.
             **options: of transformers' `generate`, such as `num_beams` and `max_new_tokens`.
         """
-        prompted = self.put_prompt(input_ids, attention_mask)
+        was_training = self.training
+        self.eval()
+        try:
+            return self.write(self.put_prompt(input_ids, attention_mask), **options)
+        finally:
+            self.train(was_training)
+
+    @torch.no_grad()
+    def write(self, prompted: Prompted, **options: Any) -> Tensor:
+        """As `generate`, from `put_prompt`, so that the selection belongs to this very text."""
         written = self.backbone.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._encode(prompted)),
             attention_mask=prompted.mask_BL,

@@ -51,7 +51,7 @@ def predict(
                 probability = dict(zip(config.answers, probability_A, strict=True))
                 yield Prediction(max(probability, key=probability.__getitem__), probability, weight_PK)
         else:
-            written = model.generate(input_ids, mask, max_new_tokens=max_new_tokens)
+            written = model.write(prompted, max_new_tokens=max_new_tokens)
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
             for text, weight_PK in zip(texts, prompted.weight_BPK.cpu(), strict=True):
                 yield Prediction(text, {}, weight_PK)

@@ -1,6 +1,7 @@
 """The one training recipe: a frozen backbone, a prompt, a task, an engine."""
 
 import json
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,9 +104,11 @@ def _run(
         if step % config.optimizer.evaluate_every == 0 or step == config.optimizer.steps:
             nll, commitment, count = world.sum(*torch.stack(recent).sum(0).tolist(), len(recent))
             recent.clear()
-            if not torch.isfinite(torch.tensor([nll, commitment])).all():
+            if not math.isfinite(nll + commitment):
                 raise UserError(f"the loss is not finite at step {step}: lower the learning rates")
             found = evaluate(model, validation, answers, backbone.tokenizer, world, max_source_length=config.max_source_length)
+            if not math.isfinite(found.nll):
+                raise UserError(f"the validation loss is not finite after step {step}: lower the learning rates")
             record = {
                 "step": step,
                 "seconds": round(time.monotonic() - started, 1),

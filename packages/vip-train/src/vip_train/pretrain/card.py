@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,9 @@ def write_card(
         "learning-rate": config.learning_rate,
         "seed": config.seed,
     }
+    if config.start is None:
+        flags |= {"paragraphs-for-vocabulary": config.paragraphs_for_vocabulary}
+        flags |= {f"shape.{name.replace('_', '-')}": value for name, value in asdict(config.shape).items()}
     learned = f"Unigram, learned from the first {config.paragraphs_for_vocabulary:,} paragraphs"
     text = _CARD.format(
         config=config,

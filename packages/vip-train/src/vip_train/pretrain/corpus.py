@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -28,7 +29,7 @@ def read_paragraphs(path: Path) -> Iterator[str]:
                 read += 1
                 if text := line.strip():
                     yield text
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{path}: cannot read the corpus after line {read}: {error}") from error
 
 

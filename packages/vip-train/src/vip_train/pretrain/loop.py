@@ -50,6 +50,8 @@ class ShapeConfig:
     """Enough to write short answers."""
 
     def __post_init__(self) -> None:
+        if self.vocabulary <= self.sentinels:
+            raise ValueError(f"sentinels={self.sentinels} must be fewer than vocabulary={self.vocabulary}")
         if self.width % self.heads:
             raise ValueError(f"width={self.width} must be divisible by heads={self.heads}")
         for name, value in asdict(self).items():
@@ -256,6 +258,9 @@ def pretrain(config: PretrainConfig) -> Path:
         try:
             model, tokenizer = _start(config, paragraphs)
             corpus = encode_corpus(paragraphs, tokenizer)
+            for name, tokens in corpus._asdict().items():
+                if len(tokens) < config.window:
+                    raise ValueError(f"its {name} part holds {len(tokens)} tokens, fewer than one window={config.window}")
             tokenizer.save_pretrained(folder)
             if config.start is not None and (curve := config.start / "loss.jsonl").is_file():
                 shutil.copy(curve, folder)

@@ -29,8 +29,10 @@ def train_vocabulary(paragraphs: Iterable[str], *, size: int, sentinels: int) ->
         A tokenizer that appends `</s>`, with exactly `size` ids.
 
     Raises:
-        ValueError: the text is too small to fill the vocabulary.
+        ValueError: the text is too small to fill the vocabulary, or has more letters than it has room for.
     """
+    if size - sentinels <= len((PAD, EOS, UNK)):
+        raise ValueError(f"a vocabulary of {size} ids has no room beside {sentinels} sentinels")
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
@@ -40,7 +42,10 @@ def train_vocabulary(paragraphs: Iterable[str], *, size: int, sentinels: int) ->
     trainer = trainers.UnigramTrainer(
         vocab_size=size - sentinels, special_tokens=[PAD, EOS, UNK], unk_token=UNK, show_progress=False
     )
-    tokenizer.train_from_iterator(paragraphs, trainer)
+    try:
+        tokenizer.train_from_iterator(paragraphs, trainer)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise ValueError(f"{size} ids are too few for the text: {error}") from error
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, tokenizer.token_to_id(EOS))]
     )

@@ -73,28 +73,27 @@ class ClassificationTask:
         Raises:
             UserError: a file or row is missing or broken; the message names it.
         """
+        where = f"{self.name}: the {split} split"
         if data_dir is not None and self.folder:
-            rows = self._local_rows(split, data_dir)
+            path = data_dir / self.folder / {"train": "train.jsonl", "validation": "val.jsonl"}[split]
+            where, rows = str(path), read_jsonl(path)
         elif self.generate is not None:
             rows = ((f"{self.name} {split} row {number}", row) for number, row in enumerate(self.generate(split), start=1))
         else:
             rows = self._hub_rows(split)
         examples = [self._example(place, row) for place, row in rows]
         if not examples:
-            raise UserError(f"{self.name}: the {split} split has no rows")
+            raise UserError(f"{where}: has no rows")
         return examples
 
-    def _local_rows(self, split: Split, data_dir: Path) -> Iterator[tuple[str, Row]]:
-        path = data_dir / self.folder / {"train": "train.jsonl", "validation": "val.jsonl"}[split]
-        yield from read_jsonl(path)
-
     def _hub_rows(self, split: Split) -> Iterator[tuple[str, Row]]:
-        assert self.hub is not None, "a task has a generator, a folder or a hub source"
+        if self.hub is None:
+            raise UserError(f"{self.name}: is not on the hub; name the folder that holds {self.folder}/ by --data-dir")
         import datasets
 
         try:
             table = datasets.load_dataset(self.hub.repository, self.hub.configuration, split=split, revision=self.hub.revision)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"{self.name}: {self.hub.repository} cannot be had from the hub ({reason}); give a local copy by --data-dir"
