@@ -1,5 +1,6 @@
 """The page in a real browser: what a person sees, and that it asks no other machine for anything."""
 
+import json
 import os
 import queue
 import re
@@ -31,6 +32,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no other host can be reached
 ]
 TEXT = "The guest Anna arrives on Monday, takes the red room and brings a dog."
+MARKUP = "<img src=nowhere onerror=alert(1)>"
 START_LIMIT = 300  # seconds; most of it is importing torch and gradio
 
 
@@ -40,6 +42,8 @@ def served(make_adapter: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     root = tmp_path_factory.mktemp("runs")
     make_adapter("vip", folder=root / "a" / "adapter", tokens=10)
     make_adapter("pt", folder=root / "b" / "adapter")
+    (root / "c").mkdir()
+    (root / "c" / "adapter_config.json").write_text(json.dumps({"format_version": MARKUP}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -94,6 +98,13 @@ def predict(page: "playwright.Page", text: str = TEXT) -> None:
     expect(page.locator("#input textarea")).not_to_have_value("")
     page.locator("#input textarea").fill(text)
     page.locator("#predict").click()
+
+
+def choose(page: "playwright.Page", adapter: str) -> None:
+    expect(page.locator("#input textarea")).not_to_have_value("")
+    page.get_by_role("combobox", name="Adapter").click()
+    page.get_by_role("option", name=adapter, exact=True).click()
+    expect(page.get_by_role("combobox", name="Adapter")).to_have_value(adapter)
 
 
 def screenshot(page: "playwright.Page", tmp_path: Path, name: str) -> None:
@@ -178,22 +189,26 @@ def test_an_example_fills_the_box_and_runs(page: "playwright.Page") -> None:
 
 
 def test_says_that_pt_has_no_codebook(page: "playwright.Page") -> None:
-    expect(page.locator("#input textarea")).not_to_have_value("")
-    page.get_by_label("Adapter").click()
-    page.get_by_role("option", name="b/adapter").click()
-    expect(page.get_by_label("Adapter")).to_have_value("b/adapter")
+    choose(page, "b/adapter")
     predict(page)
     expect(page.locator("#summary")).to_contain_text("This adapter has no codebook to show")
     expect(page.locator("#heat-map .heatmaplayer image")).to_have_count(0)
 
 
 def test_markup_is_shown_and_not_obeyed(page: "playwright.Page") -> None:
-    predict(page, "<img src=nowhere onerror=\"alert('markup')\"> {person}")
+    predict(page, MARKUP)
     expect(page.locator("#heat-map .heatmaplayer image")).to_be_visible()
+    choose(page, "c")
+    expect(page.get_by_text(MARKUP)).to_be_visible()
     assert page.locator("img[src=nowhere]").count() == 0
 
 
 @pytest.mark.parametrize(("text", "sentence"), [(" ", "There is no text yet"), ("dog " * 70, "The text has 71 tokens")])
-def test_a_bad_text_gets_a_sentence(page: "playwright.Page", text: str, sentence: str) -> None:
+def test_a_bad_text_gets_a_sentence(page: "playwright.Page", text: str, sentence: str, tmp_path: Path) -> None:
+    predict(page)
+    expect(page.locator("#heat-map .heatmaplayer image")).to_be_visible()
     predict(page, text)
-    expect(page.get_by_role("alert")).to_contain_text(sentence)
+    expect(page.get_by_text(sentence)).to_be_visible()
+    expect(page.locator("#heat-map .heatmaplayer image")).to_have_count(0)
+    expect(page.locator("#answer textarea")).to_have_value("")
+    screenshot(page, tmp_path, "refused")

@@ -40,8 +40,10 @@ def sentences(count: int, *, seed: int) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _same_randomness() -> None:
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts from the same randomness, and on the CPU also where there is a GPU, whose sums have other last bits."""
     torch.manual_seed(0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")
@@ -180,12 +182,14 @@ Execute = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def execute() -> Execute:
-    """Runs a program offline and on one thread; after `timeout` seconds it and all it started are killed, the test fails."""
+    """Runs a program offline, on one thread and no GPU; after `timeout` seconds it and all it started are killed, the test fails."""
 
     def run(*command: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
         # The launchers look for programs on the PATH: let them find those of this interpreter first.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        whole = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": path} | environment
+        whole = (
+            os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PATH": path} | environment
+        )
         arguments = [str(part) for part in command]
         with subprocess.Popen(
             arguments, env=whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -91,7 +91,7 @@ def _examples(task: ClassificationTask) -> list[Example]:
 
 def _shown(error: UserError) -> gr.Error:
     # The browser renders the message as HTML.
-    return gr.Error(html.escape(str(error)), print_exception=False)
+    return gr.Error(html.escape(str(error)), duration=None, print_exception=False)
 
 
 def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
@@ -136,13 +136,14 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
             listed = gr.Radio(choices, value=None, visible=bool(choices))
             return [gr.Textbox(offered.text, placeholder=offered.hint), listed, *_NOTHING]
 
-        gr.on([app.load, adapter.change], begin, adapter, [text, examples, *outputs], api_visibility="private")
-        gr.on([button.click, text.submit, how.input, seed.submit], show, inputs, outputs, **model)
+        begun = gr.on([app.load, adapter.change], begin, adapter, [text, examples, *outputs], api_visibility="private")
+        asked = gr.on([button.click, text.submit, how.input, seed.submit], show, inputs, outputs, **model)
         how.change(lambda chosen: gr.Number(visible=chosen == "sample"), how, seed, api_visibility="private", queue=False)
         # An example is a button: it stays unchecked, so that it can be taken again after the text was changed.
-        examples.input(lambda taken: (taken, None), examples, [text, examples], api_visibility="private", queue=False).then(
-            show, inputs, outputs, **model
-        )
+        filled = examples.input(lambda taken: (taken, None), examples, [text, examples], api_visibility="private", queue=False)
+        for event in (begun, asked, filled.then(show, inputs, outputs, **model)):
+            # What is on the page would belong to another text than the one that was refused.
+            event.failure(lambda: _NOTHING, None, outputs, api_visibility="private", queue=False)
     app.queue(max_size=_WAITING)
     return app
 

@@ -175,7 +175,8 @@ def test_a_setting_out_of_range_is_named(values: dict[str, float], said: str, pr
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [({"width": 30, "heads": 4}, "width=30"), ({"decoder_layers": 0}, "decoder_layers=0")]
+    ("values", "said"),
+    [({"width": 30, "heads": 4}, "width=30"), ({"decoder_layers": 0}, "decoder_layers=0"), ({"sentinels": 3}, "sentinels=3")],
 )
 def test_a_size_out_of_range_is_named(values: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vip_train.pretrain.objectives import cloze, echo, lookup
+from vip_train.pretrain.objectives import Question, cloze, echo, judge, lookup
 
 EOS, SENTINEL = 1, 900
 
@@ -53,6 +53,39 @@ def test_echo_answers_with_what_the_text_does_not_hold(seed: int) -> None:
         assert source_S[-1] == target_T[-1] == EOS
         assert np.array_equal(source_S[:-1], np.concatenate([said, [SENTINEL], window_L]))
         assert not set(said) & set(window_L)
+
+
+QUESTIONS = {2: Question([500, 501], ([600], [601, 602])), 3: Question([510], ([610], [611, 612], [613, 614, 615]))}
+
+
+@pytest.mark.parametrize("answers", QUESTIONS)
+@given(seed=seeds)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_judge_answers_whether_the_halves_belong_together(seed: int, answers: int) -> None:
+    window_BL, question = windows(seed, batch=4), QUESTIONS[answers]
+    first_BH, second_BH = window_BL[:, :6], window_BL[:, 6:]
+    pair = judge(window_BL, sentinel=SENTINEL, eos=EOS, rng=np.random.default_rng(seed), question=question)
+    assert pair.target_BT.shape == (4, max(map(len, question.answers)) + 1)
+    for row, (source_S, target_T) in enumerate(zip(pair.source_BS, pair.target_BT, strict=True)):
+        assert source_S[:6].tolist() == first_BH[row].tolist()
+        assert source_S[6] == SENTINEL
+        assert source_S[13:].tolist() == [*question.text, EOS]
+        read = source_S[7:13].tolist()
+        if read == second_BH[row].tolist():
+            answer = 0
+        elif read == second_BH[row][::-1].tolist():
+            answer = 2
+        else:
+            assert read in np.delete(second_BH, row, axis=0).tolist(), "it comes from another row"
+            answer = 1
+        said = [*question.answers[answer], EOS]
+        assert target_T.tolist() == said + [-100] * (len(target_T) - len(said))
+
+
+def test_judge_gives_every_answer() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [judge(windows(0, batch=8), sentinel=SENTINEL, eos=EOS, rng=rng, question=QUESTIONS[3]) for _ in range(5)]
+    assert {int(target_T[0]) for pair in pairs for target_T in pair.target_BT} == {610, 611, 613}
 
 
 @pytest.mark.parametrize("objective", [cloze, lookup, echo])
