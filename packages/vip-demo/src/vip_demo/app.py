@@ -103,7 +103,8 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
     shelf = Shelf(adapters)
     first = shelf.names[0]
 
-    with gr.Blocks(title="VIP codes", analytics_enabled=False) as app:
+    app = gr.Blocks(title="VIP codes", analytics_enabled=False)
+    with app:
         gr.Markdown("# Which codes does an input select?")
         with gr.Row():
             adapter = gr.Dropdown(list(shelf.names), value=first, label="Adapter", filterable=len(shelf.names) > 10, scale=3)
