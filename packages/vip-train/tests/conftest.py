@@ -182,7 +182,7 @@ Execute = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def execute() -> Execute:
-    """Runs a program offline, on one thread and no GPU; after `timeout` seconds it and all it started are killed, the test fails."""
+    """Runs a program offline, on one thread and no GPU. After `timeout` seconds all it started is killed and the test fails."""
 
     def run(*command: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
         # The launchers look for programs on the PATH: let them find those of this interpreter first.

@@ -53,10 +53,11 @@ class AdapterConfig:
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be text")
         for name in ("dim", "max_source_length"):
-            value = getattr(self, name)
+            value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-        if not isinstance(self.answers, tuple) or not all(isinstance(answer, str) for answer in self.answers):
+        answers: object = self.answers
+        if not isinstance(answers, tuple) or not all(isinstance(answer, str) for answer in answers):
             raise ValueError(f"answers={self.answers!r} must be a list of texts")
 
 
