@@ -1,6 +1,7 @@
 """What the page shows, without a browser: answers, examples and errors. The page itself is tested in test_page.py."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import gradio as gr
@@ -58,6 +59,7 @@ def test_a_built_in_task_comes_with_examples(shelf: Shelf) -> None:
     assert offered.text == offered.examples[0].source
     assert len({example.group for example in offered.examples}) == len(offered.examples) == 4
     assert all(example.target in example.source for example in offered.examples)
+    assert all(example.target != following.target for example, following in pairwise(offered.examples))
 
 
 def test_other_tasks_come_with_their_wording(shelf: Shelf) -> None:

@@ -82,11 +82,15 @@ def start(shelf: Shelf, name: str) -> Start:
 
 
 def _examples(task: ClassificationTask) -> list[Example]:
-    """A few of the validation split, each of another group as far as there are groups."""
-    by_group: dict[str, Example] = {}
-    for number, example in enumerate(task.load("validation", None)):
-        by_group.setdefault(example.group or str(number), example)
-    return list(by_group.values())[:_EXAMPLES]
+    """A few of the validation split: each of another group, where there are groups, with another answer than the one before."""
+    taken: list[Example] = []
+    for example in task.load("validation", None):
+        known = example.group and example.group in {other.group for other in taken}
+        if not known and (not taken or example.target != taken[-1].target):
+            taken.append(example)
+        if len(taken) == _EXAMPLES:
+            break
+    return taken
 
 
 def _shown(error: UserError) -> gr.Error:
