@@ -75,8 +75,8 @@ def test_the_backbone_is_found_by_its_recorded_name(saved: Path, texts: list[str
 def test_folders_may_be_named_by_text(build: Build, backbone: Backbone, tmp_path: Path) -> None:
     """As everybody calls it; a model's own methods take text as well."""
     folder = str(tmp_path / "adapter")
-    save_adapter(build(), folder, backbone=backbone.name)  # type: ignore[arg-type]
-    assert load_adapter(folder, backbone=backbone).config.backbone == backbone.name  # type: ignore[arg-type]
+    save_adapter(build(), folder, backbone=backbone.name)
+    assert load_adapter(folder, backbone=backbone).config.backbone == backbone.name
 
 
 def test_a_copy_of_the_backbone_elsewhere_will_do(saved: Path, tiny_backbone: Path, tmp_path: Path) -> None:

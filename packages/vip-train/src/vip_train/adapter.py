@@ -71,7 +71,7 @@ class Adapter(NamedTuple):
 
 def save_adapter(
     model: VIPModel,
-    folder: Path,
+    folder: Path | str,
     *,
     backbone: str,
     task: str = "",
@@ -94,6 +94,7 @@ def save_adapter(
         ValueError: a tensor is empty or not finite, so the adapter would be useless.
         UserError: the folder cannot be written or holds something other than an adapter.
     """
+    folder = Path(folder)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.prompt.state_dict().items()}
     for name, tensor in state.items():
         if not tensor.numel() or not torch.isfinite(tensor).all():
@@ -176,7 +177,11 @@ def _whole(kind: type[Any], found: object, where: str) -> dict[str, Any]:
 
 
 def load_adapter(
-    folder: Path, *, backbone: Backbone | str | None = None, precision: Precision = "fp32", device: torch.device | str = "cpu"
+    folder: Path | str,
+    *,
+    backbone: Backbone | str | None = None,
+    precision: Precision = "fp32",
+    device: torch.device | str = "cpu",
 ) -> Adapter:
     """Loads an adapter with its backbone, in evaluation mode.
 
@@ -189,6 +194,7 @@ def load_adapter(
     Raises:
         UserError: the folder is not a whole adapter, or the backbone is not the one it was trained for.
     """
+    folder = Path(folder)
     config = read_adapter_config(folder)
     loaded = (
         backbone

@@ -1,6 +1,8 @@
 """Loads a frozen encoder-decoder and tells one from another."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -61,13 +63,13 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
     source = backbone_folder(name)
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise UserError(f"{source}: no such folder for the backbone")
-    transformers_logging.disable_progress_bar()
     try:
         kind = AutoConfig.from_pretrained(source).model_type
         if kind != "t5":
             raise UserError(f"{name}: is a {kind} model, a T5 was expected")
         tokenizer = AutoTokenizer.from_pretrained(source)
-        loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        with _quiet_transformers():
+            loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
     model: T5ForConditionalGeneration
@@ -78,6 +80,18 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
     model.eval()
     torch.nn.Module.to(model, device)
     return Backbone(model, tokenizer, name)
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without its progress bar and its table of what did not fit; a refusal says that in one line."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _first_line(error: Exception) -> str:

@@ -144,11 +144,11 @@ class VIPModel(nn.Module):
         """Writes the adapter; see `vip_train.adapter.save_adapter` for the arguments."""
         from vip_train.adapter import save_adapter
 
-        save_adapter(self, Path(folder), **facts)
+        save_adapter(self, folder, **facts)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, **options: Any) -> "VIPModel":
         """Loads an adapter and its backbone; see `vip_train.adapter.load_adapter` for the arguments and more than the model."""
         from vip_train.adapter import load_adapter
 
-        return load_adapter(Path(folder), **options).model
+        return load_adapter(folder, **options).model

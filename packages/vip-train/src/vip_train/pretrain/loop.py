@@ -50,6 +50,8 @@ class ShapeConfig:
     """Enough to write short answers."""
 
     def __post_init__(self) -> None:
+        if self.sentinels < 4:
+            raise ValueError(f"sentinels={self.sentinels} must be at least 4, short answers are asked for with one each")
         if self.vocabulary <= self.sentinels:
             raise ValueError(f"sentinels={self.sentinels} must be fewer than vocabulary={self.vocabulary}")
         if self.width % self.heads:
