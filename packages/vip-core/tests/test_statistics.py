@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vip_core import perplexity, usage, used_share
+from vip_core import entropy, mutual_information, perplexity, usage, used_share
 
 
 def test_usage_is_each_codes_share_of_all_weight() -> None:
@@ -52,3 +53,36 @@ def test_used_share_counts_codes_of_at_least_the_least_weight() -> None:
     usage_K = torch.tensor([0.5, 0.4999, 1e-4, 0.0])
     assert used_share(usage_K).item() == 0.75
     assert used_share(usage_K, least=0.5).item() == 0.25
+
+
+def test_entropy_is_in_bits_over_the_last_axis() -> None:
+    weight_BPK = torch.tensor([[[1.0, 1.0, 0.0], [5.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 2.0]]])
+    found_BP = entropy(weight_BPK)
+    assert found_BP.dtype == torch.float64
+    torch.testing.assert_close(found_BP, torch.tensor([[1.0, 0.0], [0.0, 1.5]], dtype=torch.float64))
+
+
+def oracle_information(joint_GK: np.ndarray) -> float:
+    """Σ p(g, k) log2 (p(g, k) / (p(g) p(k)))."""
+    share_GK = joint_GK.astype(np.float64) / joint_GK.sum()
+    bits = 0.0
+    for g in range(share_GK.shape[0]):
+        for k in range(share_GK.shape[1]):
+            if share_GK[g, k] > 0:
+                bits += share_GK[g, k] * np.log2(share_GK[g, k] / (share_GK[g].sum() * share_GK[:, k].sum()))
+    return float(bits)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 6), st.integers(0, 2**31))
+def test_mutual_information_is_its_definition(groups: int, prompt: int, codes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    joint_GPK = rng.random((groups, prompt, codes)) * (rng.random((groups, prompt, codes)) < 0.7) + 1e-3
+    expected_P = [oracle_information(joint_GPK[:, token]) for token in range(prompt)]
+    np.testing.assert_allclose(mutual_information(torch.from_numpy(joint_GPK)).numpy(), expected_P, atol=1e-10)
+
+
+def test_mutual_information_runs_from_nothing_to_the_entropy_of_the_groups() -> None:
+    assert mutual_information(torch.eye(4)[:, None]).item() == pytest.approx(2.0)
+    assert mutual_information(torch.ones(4, 1, 9)).item() == pytest.approx(0.0, abs=1e-12)
+    assert mutual_information(torch.zeros(4, 2, 9)).tolist() == [0.0, 0.0]

@@ -9,7 +9,7 @@ from vip_core.contextualizer import Contextualizer
 from vip_core.losses import commitment_loss, target_nll
 from vip_core.prompt import Prompted, VIPPrompt
 from vip_core.quantizer import Quantized, Quantizer, select
-from vip_core.statistics import perplexity, usage, used_share
+from vip_core.statistics import entropy, mutual_information, perplexity, usage, used_share
 
 __all__ = [
     "Codebook",
@@ -22,6 +22,8 @@ __all__ = [
     "VIPConfig",
     "VIPPrompt",
     "commitment_loss",
+    "entropy",
+    "mutual_information",
     "perplexity",
     "select",
     "target_nll",

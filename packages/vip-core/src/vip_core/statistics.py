@@ -1,4 +1,6 @@
-"""How a codebook is used. B batch, P prompt tokens, K codes."""
+"""How a codebook is used, and what its codes tell. B batch, P prompt tokens, K codes, G groups of inputs."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -23,3 +25,27 @@ def perplexity(usage_K: Tensor) -> Tensor:
 def used_share(usage_K: Tensor, *, least: float = 1e-4) -> Tensor:
     """Share of the K codes that took at least `least` of all weight, a scalar in [0, 1]."""
     return (usage_K >= least).float().mean()
+
+
+def entropy(weight_K: Tensor) -> Tensor:
+    """Entropy in bits over the last axis, [..., K] -> [...], of weights that need not sum to one; 0 where all are zero."""
+    weight_K = weight_K.double()
+    share_K = weight_K / weight_K.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    bits: Tensor = torch.special.entr(share_K).sum(-1) / math.log(2)
+    return bits
+
+
+def mutual_information(joint_GPK: Tensor) -> Tensor:
+    """I(code; group) of each prompt token, in bits, [P] fp64: H(code) + H(group) - H(code, group).
+
+    0 says that a token's codes tell nothing of the group an input belongs to; the entropy of the groups is the most there
+    can be. Groups may be labels, domains, or single inputs: `mutual_information(weight_BPK)` is what codes tell of the input.
+    It never falls below zero, so on few inputs it is positive by chance: compare with the same inputs in shuffled groups.
+
+    Args:
+        joint_GPK: selection weight of each group, summed over its inputs (and over batches).
+    """
+    code_P = entropy(joint_GPK.sum(0))
+    group_P = entropy(joint_GPK.sum(2).T)
+    both_P = entropy(joint_GPK.transpose(0, 1).flatten(1))
+    return (code_P + group_P - both_P).clamp_min(0)

@@ -45,6 +45,9 @@ def _summary(folder: Path, launched: bool) -> str:
     if results["validation_code_perplexity"]:
         used = f"({results['validation_codes_used']:.0%} of the codes used)"
         lines.append(f"code perplexity  {results['validation_code_perplexity']:.1f}   {used}")
+        for about in ("label", "group"):
+            bits, shuffled = results[f"validation_{about}_bits"], results[f"validation_{about}_bits_shuffled"]
+            lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
     lines.append(f"adapter          {folder / 'adapter'}")
     if not launched:
         lines.append(

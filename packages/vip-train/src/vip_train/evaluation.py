@@ -1,4 +1,4 @@
-"""Accuracy and code use of a prompt on a split. A answers, K codes."""
+"""Accuracy and code use of a prompt on a split. A answers."""
 
 import math
 from collections import Counter
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from vip_core import perplexity, usage, used_share
 
 from vip_train.data import collator, encode_answers
 from vip_train.engine import World
 from vip_train.model import VIPModel
+from vip_train.selection import Selection, SelectionTally
 from vip_train.tasks import Example
 
 
@@ -22,10 +22,12 @@ class Evaluation(NamedTuple):
     """Share of examples whose likeliest answer is the right one."""
     nll: float
     """Mean negative log-likelihood of the right answer among all texts, in nats."""
-    code_perplexity: float
-    """exp(entropy) of the codes' shares, 1 to K; 0 without a codebook or before it is in use."""
-    codes_used: float
-    """Share of the codes that took at least 1e-4 of all weight."""
+    selection: Selection
+    """Which codes were selected, and what they tell."""
+
+    def record(self) -> dict[str, float | tuple[float, ...]]:
+        """All values by name, without nesting."""
+        return {"accuracy": self.accuracy, "nll": self.nll, **self.selection._asdict()}
 
 
 @torch.no_grad()
@@ -44,30 +46,22 @@ def evaluate(
     model.eval()
     collate = collator(tokenizer, max_source_length)
     answers_AT = encode_answers(answers, tokenizer).to(world.device)
-    mine = examples[world.rank :: world.size]
     right, nll = 0.0, 0.0
     config = model.prompt.config
-    weight_K = torch.zeros(config.quantizer.codes if config.quantizes else 0, device=world.device)
-    for at in range(0, len(mine), batch_size):
-        part = mine[at : at + batch_size]
+    tally = SelectionTally(examples, config.prompt_length, config.quantizer.codes if config.quantizes else 0, world.device)
+    for at in range(world.rank, len(examples), batch_size * world.size):
+        rows = slice(at, at + batch_size * world.size, world.size)
+        part = examples[rows]
         batch = collate(part).to(world.device)
         prompted = model.put_prompt(batch.input_ids, batch.attention_mask)
         nll_BA = model.score_answers(prompted, answers_AT)
         gold_B = torch.tensor([answers.index(example.target) for example in part], device=world.device)
         right += float((nll_BA.argmin(1) == gold_B).sum())
         nll += float(nll_BA.gather(1, gold_B[:, None]).sum())
-        weight_K += prompted.weight_BPK.sum((0, 1))
+        tally.add(prompted.weight_BPK, rows)
     model.train(was_training)
-    right, nll, count = world.sum(right, nll, len(mine))
-    world.sum_(weight_K)
-    in_use = bool(weight_K.sum() > 0)
-    share_K = usage(weight_K[None, None])
-    return Evaluation(
-        accuracy=right / count,
-        nll=nll / count,
-        code_perplexity=float(perplexity(share_K)) if in_use else 0.0,
-        codes_used=float(used_share(share_K)) if in_use else 0.0,
-    )
+    right, nll = world.sum(right, nll)
+    return Evaluation(right / len(examples), nll / len(examples), tally.result(world))
 
 
 class Baseline(NamedTuple):

@@ -114,10 +114,10 @@ def _run(
                 "seconds": round(time.monotonic() - started, 1),
                 "train_nll": nll / count,
                 "commitment": commitment / count,
-                **{f"validation_{name}": value for name, value in found._asdict().items()},
+                **{f"validation_{name}": value for name, value in found.record().items()},
             }
             if folder is not None:
-                bar.write(_line(record))
+                bar.write(_line(record, found))
                 with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
                     metrics.write(json.dumps(record) + "\n")
     if folder is not None:
@@ -154,24 +154,26 @@ def _announce(
     )
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(record: dict[str, Any], found: Evaluation) -> str:
     """One evaluation as a person reads it."""
-    found = Evaluation(*(record[f"validation_{name}"] for name in Evaluation._fields))
     line = f"step {record['step']:5d}  loss {record['train_nll']:.3f}  accuracy {found.accuracy:.3f}"
-    if found.code_perplexity:
-        line += f"  code perplexity {found.code_perplexity:.1f}  codes used {found.codes_used:.0%}"
+    codes = found.selection
+    if codes.code_perplexity:
+        line += f"  code perplexity {codes.code_perplexity:.1f}  codes used {codes.codes_used:.0%}"
+        line += f"  bits on input {codes.input_bits:.2f}, label {codes.label_bits:.3f}"
     return line
 
 
 def _write(folder: Path, config: TrainConfig, model: VIPModel, answers: tuple[str, ...], results: dict[str, Any]) -> None:
     """Everything a run leaves behind."""
+    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if not isinstance(value, tuple)]
     model.save_pretrained(
         folder / "adapter",
         backbone=config.backbone,
         task=config.task,
         answers=answers,
         max_source_length=config.max_source_length,
-        results="\n".join(["| | |", "|---|---|", *(f"| {name} | {value:.6g} |" for name, value in results.items())]),
+        results="\n".join(["| | |", "|---|---|", *rows]),
     )
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
