@@ -56,8 +56,37 @@ def update(rank: int, ranks: int, ema: Any) -> Callable[[], Found]:
     return run
 
 
+def share_of_batch(rank: int, ranks: int) -> Callable[[], Found]:
+    """A whole prompt trained on this rank's rows of batches of 8, with gradients averaged over ranks as DDP does it."""
+    settings = VIPConfig(
+        prompt_length=3,
+        contextualizer=ContextualizerConfig(width=8, feedforward=16, heads=2),
+        quantizer=QuantizerConfig(codes=5, decay=0.8, warmup_steps=0, revive_below=0.0),
+    )
+    torch.manual_seed(0)
+    module = VIPPrompt(settings, normal(30, 6, seed=0)).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+
+    def run() -> Found:
+        outputs = []
+        for step in range(5):
+            text_BSD, mask_BS = normal(8, 4, 6, seed=step), torch.ones(8, 4)
+            found = module(text_BSD[rank::ranks], mask_BS[rank::ranks], how="expected")
+            (found.prompt_BPD.square().mean() + found.commitment).backward()
+            for parameter in module.parameters():
+                assert parameter.grad is not None
+                sum_over_ranks_(parameter.grad)
+                parameter.grad /= ranks
+            optimizer.step()
+            optimizer.zero_grad()
+            outputs.append(found.prompt_BPD.detach())
+        return {"state": state_of(module), "outputs": outputs}
+
+    return run
+
+
 def prompt(rank: int) -> Callable[[], Found]:
-    """The whole prompt, whose other rank has no rows in the step that starts the codes."""
+    """The whole prompt, whose second rank has no rows in the step that starts the codes."""
     settings = VIPConfig(
         prompt_length=3,
         contextualizer=ContextualizerConfig(width=8, feedforward=16, heads=2),
@@ -103,8 +132,8 @@ def revive(rank: int, dead: int) -> Callable[[], Found]:
 
 
 def rank_rows(rank: int) -> Tensor:
-    """Vectors that are told apart by their first coordinate: 100, 101, 102, 103 of rank 0 and 200 of rank 1."""
-    first_N = torch.arange(100.0, 104.0) if rank == 0 else torch.tensor([200.0])
+    """Vectors that are told apart by their first coordinate: 100, 101, 102, 103 of rank 0, 200 of rank 1, none of others."""
+    first_N = {0: torch.arange(100.0, 104.0), 1: torch.tensor([200.0])}.get(rank, torch.empty(0))
     return torch.stack([first_N, first_N / 2], dim=1)
 
 
@@ -147,6 +176,7 @@ def main() -> None:
         "train with a rank always empty": train(rank, "mean", warmup_steps=1, empty=lambda _: True),
         "update mean": update(rank, ranks, "mean"),
         "update reference": update(rank, ranks, "reference"),
+        "share of a batch": share_of_batch(rank, ranks),
         "prompt": prompt(rank),
         "start": start(rank),
         "revive two": revive(rank, 2),

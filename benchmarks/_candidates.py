@@ -1,0 +1,163 @@
+"""Ways to select codes that were tried and are not in vip_core; `selection.py` runs this file in processes of its own.
+
+    python benchmarks/_candidates.py NAME [flags of run.py]
+
+NAME is `-` for vip_core as it is. Each candidate replaces one thing and leaves the rest, so that rows of the table compare.
+docs/decisions.md has the figures. P prompt tokens, N = B·P prompt vectors, D width, C contextualizer width, K codes.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import vip_core.codebook
+import vip_core.prompt
+import vip_core.quantizer
+from torch import Tensor, nn
+from vip_core import Contextualizer, Quantized, Quantizer
+from vip_core.kmeans import squared_distance
+from vip_train.cli import main
+from vip_train.tasks import TASKS
+from vip_train.tasks.reviews import REVIEWS, generate
+from vip_train.tasks.task import Row, Split
+
+
+class Cosine(Quantizer):
+    """Distances between directions: vectors are scaled to the norm the codes start with."""
+
+    def forward(self, context_BPD: Tensor, **options: Any) -> Quantized:
+        if not hasattr(self, "norm"):
+            self.norm = self.codebook.code_KD.norm(dim=1).mean()
+        return super().forward(nn.functional.normalize(context_BPD, dim=2) * self.norm, **options)
+
+
+class Whitened(Quantizer):
+    """Distances in units of each dimension's own moving mean and standard deviation."""
+
+    def forward(self, context_BPD: Tensor, **options: Any) -> Quantized:
+        vector_ND = context_BPD.detach().flatten(0, 1)
+        if not hasattr(self, "mean_D"):
+            self.mean_D, self.variance_D = vector_ND.mean(0), vector_ND.var(0)
+        if self.training:
+            self.mean_D.lerp_(vector_ND.mean(0), 0.01)
+            self.variance_D.lerp_(vector_ND.var(0), 0.01)
+        deviation_D = self.variance_D.sqrt() + 1e-6
+        found = super().forward((context_BPD - self.mean_D) / deviation_D, **options)
+        return found._replace(vector_BPD=found.vector_BPD * deviation_D + self.mean_D)
+
+
+class PerPosition(nn.Module):
+    """A codebook of K / P codes for each prompt token."""
+
+    def __init__(self, config: Any, start_KD: Tensor) -> None:
+        super().__init__()
+        parts = start_KD.split(len(start_KD) // 10)
+        self.parts = nn.ModuleList(Quantizer(dataclasses.replace(config, codes=len(part)), part) for part in parts)
+
+    def forward(self, context_BPD: Tensor, **options: Any) -> Quantized:
+        found = [part(context_BPD[:, [place]], **options) for place, part in enumerate(self.parts)]
+        weight_BPK = torch.cat(
+            [nn.functional.pad(one.weight_BPK, (place * (k := one.weight_BPK.shape[2]), (len(found) - 1 - place) * k))
+             for place, one in enumerate(found)],
+            dim=1,
+        )  # fmt: skip
+        commitment = torch.stack([one.commitment for one in found]).mean()
+        return Quantized(torch.cat([one.vector_BPD for one in found], dim=1), weight_BPK, commitment)
+
+
+class Balanced(Quantizer):
+    """A loss that wants each vector sure of its code and all codes in use: mean entropy less entropy of the mean, in nats."""
+
+    def forward(self, context_BPD: Tensor, **options: Any) -> Quantized:
+        found = super().forward(context_BPD, **options)
+        if not self.training or not self.codebook.started:
+            return found
+        distance_NK = squared_distance(context_BPD.flatten(0, 1), self.codebook.code_KD.clone())
+        share_NK = (-distance_NK / self.codebook.temperature.clamp_min(1e-6)).softmax(1)
+        gap = torch.special.entr(share_NK).sum(1).mean() - torch.special.entr(share_NK.mean(0)).sum()
+        return found._replace(commitment=found.commitment + gap)
+
+
+class Bottleneck(Contextualizer):
+    """Quantises the C-wide vectors before W_up (factorised codes)."""
+
+    quantizer: Quantizer
+
+    def forward(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        up, self.up = self.up, nn.Identity()  # type: ignore[assignment]
+        hidden_BPC = super().forward(prompt_PD, text_BSD, mask_BS) / self.scale
+        self.up = up
+        self.found = self.quantizer(hidden_BPC)
+        return self.scale * self.up(self.found.vector_BPD)
+
+
+class BehindTheBottleneck(nn.Module):
+    """Hands on what the contextualizer's own quantizer found."""
+
+    def __init__(self, config: Any, start_KD: Tensor) -> None:
+        super().__init__()
+        self.config, self.place = config, start_KD
+
+    def forward(self, context_BPD: Tensor, **_: Any) -> Quantized:
+        return self.contextualizer[0].found._replace(vector_BPD=context_BPD)
+
+
+def in_the_bottleneck() -> None:
+    made: list[Bottleneck] = []
+
+    class Inside(Bottleneck):
+        def __init__(self, config: Any, dim: int, **options: Any) -> None:
+            super().__init__(config, dim, **options)
+            made.append(self)
+
+    class Behind(BehindTheBottleneck):
+        def __init__(self, config: Any, start_KD: Tensor) -> None:
+            super().__init__(config, start_KD)
+            width = made[-1].down.out_features
+            made[-1].quantizer = Quantizer(config, torch.randn(config.codes, width))
+            self.contextualizer = made
+
+    vip_core.prompt.Contextualizer, vip_core.prompt.Quantizer = Inside, Behind  # type: ignore[misc, assignment]
+
+
+def quantizer(kind: Any) -> Callable[[], None]:
+    def replace() -> None:
+        vip_core.prompt.Quantizer = kind
+
+    return replace
+
+
+def nearest_temperature() -> None:
+    """τ is the mean squared distance to the nearest code."""
+
+    def nearest(distance_NK: Tensor) -> Tensor:
+        return distance_NK.amin(1)
+
+    vip_core.codebook.margin = vip_core.quantizer.margin = nearest  # type: ignore[attr-defined]
+
+
+CANDIDATES: dict[str, Callable[[], None]] = {
+    "-": lambda: None,
+    "cosine": quantizer(Cosine),
+    "whitened": quantizer(Whitened),
+    "per position": quantizer(PerPosition),
+    "balance loss": quantizer(Balanced),
+    "bottleneck": in_the_bottleneck,
+    "nearest temperature": nearest_temperature,
+}
+
+
+def _inverted(split: Split) -> Iterator[Row]:
+    """`reviews` where the right answer is turned round in half of the domains, so that no fixed prompt can say what to do."""
+    for row in generate(split):
+        turned = {"praise": "blame", "blame": "praise"} if row["domain"] in ("bank", "hotel") else {}
+        yield {**row, "label": turned.get(row["label"], row["label"])}
+
+
+TASKS["inverted"] = dataclasses.replace(REVIEWS, name="inverted", generate=_inverted)
+
+if __name__ == "__main__":
+    CANDIDATES[sys.argv[1]]()
+    sys.exit(main(["train", *sys.argv[2:]]))
