@@ -162,13 +162,14 @@ def test_the_first_ranks_state_says_whether_codes_are_in_use(monkeypatch: pytest
     # A rank that came with a trained codebook, where the first rank's is fresh, must wait through the warm-up as the first
     # does: one that did not would call collectives that the others do not, and hang.
     codebook = Codebook(config(warmup_steps=2), normal(4, 3, seed=0))
-    codebook.steps.fill_(10)
+    codebook.load_state_dict(codebook.state_dict() | {"steps": torch.tensor(10)})
     assert codebook.started
 
     def broadcast(*tensors: Tensor) -> None:
         for tensor in tensors:
             tensor.zero_()
 
+    monkeypatch.setattr("vip_core.codebook.world_size", lambda: 2)
     monkeypatch.setattr("vip_core.codebook.copy_from_first_rank_", broadcast)
     codebook.begin_step_(normal(8, 3, seed=0), None)
     assert codebook.steps.item() == 1

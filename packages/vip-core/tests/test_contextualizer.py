@@ -261,3 +261,23 @@ def test_it_computes_in_the_dtype_of_its_weights(weights: torch.dtype, text: tor
     assert context_BPD.dtype == weights
     exact_BPD = build(dim=6)(prompt_PD, text_BSD, torch.ones(2, 4))
     torch.testing.assert_close(context_BPD.float(), exact_BPD, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_gradients_are_those_of_the_encoder_over_all_positions(norm: str, layers: int) -> None:
+    module = build(6, norm=norm, layers=layers).train()
+    prompt_PD, text_BSD = inputs(3, 2, 4, 6)
+    mask_BS = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])
+    reader_BPD = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(1))
+
+    input_BLD = torch.cat([prompt_PD.expand(3, -1, -1), text_BSD], 1)
+    ignored_BL = torch.cat([torch.zeros(3, 2, dtype=torch.bool), mask_BS == 0], 1)
+    hidden_BLC = module.encoder(module.down(module.norm_in(input_BLD)), src_key_padding_mask=ignored_BL)
+    expected_BPD = module.scale * module.up(hidden_BLC[:, :2])
+    found_BPD = module(prompt_PD, text_BSD, mask_BS)
+    torch.testing.assert_close(found_BPD, expected_BPD, rtol=1e-4, atol=1e-5)
+    expected = torch.autograd.grad((expected_BPD * reader_BPD).sum(), list(module.parameters()))
+    found = torch.autograd.grad((found_BPD * reader_BPD).sum(), list(module.parameters()))
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)

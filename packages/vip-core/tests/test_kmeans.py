@@ -111,3 +111,10 @@ def test_kmeans_changes_nothing_it_is_given_and_repeats_itself() -> None:
     before_RD = row_RD.clone()
     assert torch.equal(kmeans(row_RD, 4), kmeans(row_RD, 4))
     assert torch.equal(row_RD, before_RD)
+
+
+@pytest.mark.parametrize(("valid", "codes"), [(7, 3), (2, 5), (1, 1)])
+def test_rows_that_do_not_count_change_nothing(valid: int, codes: int) -> None:
+    row_RD = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    row_RD[valid:] += 100.0
+    torch.testing.assert_close(kmeans(row_RD, codes, valid=torch.tensor(valid)), kmeans(row_RD[:valid], codes))

@@ -8,7 +8,8 @@ from vip_core.config import ContextualizerConfig, QuantizerConfig, VIPConfig
 from vip_core.contextualizer import Contextualizer
 from vip_core.losses import commitment_loss, target_nll
 from vip_core.prompt import Prompted, VIPPrompt
-from vip_core.quantizer import Quantized, Quantizer, select
+from vip_core.quantizer import Quantized, Quantizer
+from vip_core.selection import select
 from vip_core.statistics import entropy, mutual_information, perplexity, usage, used_share
 
 __all__ = [

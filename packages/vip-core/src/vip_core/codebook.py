@@ -4,6 +4,8 @@ B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, R 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from vip_core.config import QuantizerConfig
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
 from vip_core.kmeans import kmeans, margin, squared_distance
+from vip_core.selection import sum_vectors
 
 _PSEUDO_COUNT = 1e-5
 _REFERENCE_SMOOTHING = 1e-2
@@ -24,6 +27,16 @@ class _Candidates(NamedTuple):
 
     row_RD: Tensor
     valid: Tensor
+
+
+@dataclass
+class _Host:
+    """What the host knows without asking the device, for which it would have to wait."""
+
+    steps: int = 0
+    """As the buffer of that name, until codes are in use; then it stays."""
+    agreed_ranks: int = 0
+    """The number of processes that have started from the same codes."""
 
 
 class Codebook(nn.Module):
@@ -55,12 +68,12 @@ class Codebook(nn.Module):
         self.register_buffer("sum_KD", count_K[:, None] * code_KD)
         self.register_buffer("temperature", self._first_temperature())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=code_KD.device))
-        self._started: bool | None = None
-        self._agreed_ranks = 0
-        self.register_load_state_dict_post_hook(Codebook._forget_host_flags)  # type: ignore[no-untyped-call]
+        self._host = _Host()
+        self.register_load_state_dict_post_hook(Codebook._read_steps)  # type: ignore[no-untyped-call]
 
-    def _forget_host_flags(self, _incompatible_keys: object) -> None:
-        self._started, self._agreed_ranks = None, 0
+    def _read_steps(self, _incompatible_keys: object = None) -> None:
+        """Reads the number of steps from the device, once for each state that was loaded. Ranks may now differ."""
+        self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps))
 
     def _first_temperature(self) -> Tensor:
         """τ before any vector was seen: the given one, or the codes' mean squared distance from their centre."""
@@ -79,65 +92,77 @@ class Codebook(nn.Module):
 
     @property
     def started(self) -> bool:
-        """Whether codes are in use, false during the warm-up. Reads the device once, then remembers."""
-        if not self._started:
-            self._started = int(self.steps) > self.config.warmup_steps or self.config.warmup_steps == 0
-        return self._started
+        """Whether codes are in use, false during the warm-up. Known to the host: steps are counted there too."""
+        if self.config.warmup_steps == 0:
+            return True
+        with _followed_by_compile():
+            return self._host.steps > self.config.warmup_steps
 
     @torch.no_grad()
     def begin_step_(self, vector_ND: Tensor, generator: torch.Generator | None) -> None:
         """Opens a training forward: counts it, and ends the warm-up with a k-means start when it is due."""
-        if self._agreed_ranks != world_size():
-            # The first forward, or the first since a group was made. The first rank's step count replaces what was remembered.
-            copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature, self.steps)
-            self._started, self._agreed_ranks = None, world_size()
+        if self._host.agreed_ranks != world_size():
+            if world_size() > 1:
+                # The first forward since there is a group. The first rank's step count replaces what was remembered.
+                copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature, self.steps)
+                self._read_steps()
+            self._host.agreed_ranks = world_size()
         was_started = self.started
         self.steps += 1
-        if not was_started and self.started:
-            self._start_(vector_ND, generator)
+        if not was_started:
+            self._host.steps += 1
+            if self.started:
+                self._start_(vector_ND, generator)
 
     def _start_(self, vector_ND: Tensor, generator: torch.Generator | None) -> None:
         """Places the codes by k-means over the current vectors of all ranks; without any vector they stay."""
         found = self._candidates(vector_ND, _KMEANS_ROWS_PER_CODE * self.config.codes, generator)
-        rows = int(found.valid)
-        if rows == 0:
-            return
-        code_KD = kmeans(found.row_RD[:rows], self.config.codes)
-        self._place_(
-            torch.ones_like(self.count_K, dtype=torch.bool), code_KD, self.count_K.new_tensor(rows / self.config.codes)
-        )
+        code_KD = kmeans(found.row_RD, self.config.codes, valid=found.valid)
+        some = found.valid > 0
+        all_K = torch.arange(self.config.codes, device=some.device)
+        self._place_(all_K, some.expand(self.config.codes), code_KD, found.valid / self.config.codes)
         if self.config.temperature == "auto":
-            self.temperature.copy_(margin(squared_distance(found.row_RD[:rows], self.code_KD)).mean())
+            counts_R = torch.arange(len(found.row_RD), device=some.device) < found.valid
+            margin_R = margin(squared_distance(found.row_RD, self.code_KD)) * counts_R
+            self.temperature.copy_(torch.where(some, margin_R.sum() / found.valid.clamp_min(1), self.temperature))
         # Sums over rows come in any order on a GPU, so ranks may differ in the last bit.
         copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature)
 
-    def _place_(self, where_K: Tensor, code_KD: Tensor, count: Tensor) -> None:
-        """Puts the chosen codes somewhere else: code, count and sum together."""
-        self.code_KD.copy_(torch.where(where_K[:, None], code_KD, self.code_KD))
-        self.count_K.copy_(torch.where(where_K, count, self.count_K))
-        self.sum_KD.copy_(torch.where(where_K[:, None], count * code_KD, self.sum_KD))
+    def _place_(self, index_R: Tensor, where_R: Tensor, code_RD: Tensor, count: Tensor) -> None:
+        """Puts codes, each named once, somewhere else where told to: code, count and sum together."""
+        self.code_KD[index_R] = torch.where(where_R[:, None], code_RD, self.code_KD[index_R])
+        self.count_K[index_R] = torch.where(where_R, count, self.count_K[index_R])
+        self.sum_KD[index_R] = torch.where(where_R[:, None], count * code_RD, self.sum_KD[index_R])
 
     @torch.no_grad()
-    def update_(self, vector_ND: Tensor, weight_NK: Tensor, margin_N: Tensor, generator: torch.Generator | None) -> None:
+    def update_(
+        self,
+        vector_ND: Tensor,
+        weight_NK: Tensor,
+        margin_N: Tensor | None,
+        generator: torch.Generator | None,
+        drawn_NM: Tensor | None = None,
+    ) -> None:
         """Moves codes, counts, sums and an automatic temperature by this batch, then revives dead codes.
 
         Args:
             vector_ND: p^c of this rank; N may be 0.
             weight_NK: how much of each code each vector drew; rows sum to one.
             margin_N: half of how much farther each vector's second nearest code is than its nearest, in squared distance.
+                Used where the temperature is automatic.
             generator: source of the choice of vectors that revived codes restart at.
+            drawn_NM: the codes whose shares of the draws `weight_NK` is, which makes its sums cheap; None where it is not.
         """
         decay = self.config.decay
         drawn_K = weight_NK.sum(0)
-        drawn_KD = weight_NK.T @ vector_ND
-        margin_2 = torch.stack([margin_N.sum(), margin_N.new_tensor(len(margin_N))])
-        sum_over_ranks_(drawn_K, drawn_KD, margin_2)
+        drawn_KD = sum_vectors(weight_NK, drawn_NM, vector_ND)
+        sum_over_ranks_(drawn_K, drawn_KD)
         if self.config.ema == "mean":
             self.count_K.mul_(decay).add_(drawn_K, alpha=1 - decay)
             self.sum_KD.mul_(decay).add_(drawn_KD, alpha=1 - decay)
             # Smoothed where it is read, by a pseudo-count at the code's own place. Without draws m / n stays what it is, and
             # the code is left alone: count and sum decay towards zero, and rounding of their ratio would move it.
-            moved_KD = (self.sum_KD + _PSEUDO_COUNT * self.code_KD) / (self.count_K + _PSEUDO_COUNT)[:, None]
+            moved_KD = self.sum_KD.add(self.code_KD, alpha=_PSEUDO_COUNT).div_((self.count_K + _PSEUDO_COUNT)[:, None])
             self.code_KD.copy_(torch.where(drawn_K[:, None] > 0, moved_KD, self.code_KD))
         else:
             # The release writes its smoothed count back and keeps no sum; see docs/decisions.md.
@@ -146,7 +171,9 @@ class Codebook(nn.Module):
             self.count_K.add_(_REFERENCE_SMOOTHING).mul_(total / (total + len(self.count_K) * _REFERENCE_SMOOTHING))
             self.code_KD.mul_(decay).add_(drawn_KD / self.count_K[:, None], alpha=1 - decay)
             self.sum_KD.copy_(self.count_K[:, None] * self.code_KD)
-        if self.config.temperature == "auto":
+        if self.config.temperature == "auto" and margin_N is not None:
+            margin_2 = torch.stack([margin_N.sum(), margin_N.new_full((), len(margin_N))])
+            sum_over_ranks_(margin_2)
             total_margin, rows = margin_2
             moved = decay * self.temperature + (1 - decay) * total_margin / rows.clamp_min(1)
             self.temperature.copy_(torch.where(rows > 0, moved, self.temperature))
@@ -158,9 +185,11 @@ class Codebook(nn.Module):
         found = self._candidates(vector_ND, min(self.config.codes, _REVIVED_PER_STEP), generator)
         mean_count = self.count_K.mean()
         dead_K = self.count_K < self.config.revive_below * mean_count
-        order_K = dead_K.cumsum(0) - 1
-        taken_K = dead_K & (order_K < found.valid)
-        self._place_(taken_K, found.row_RD[order_K.clamp(0, len(found.row_RD) - 1)], mean_count)
+        # The dead come first, each opposite a vector, until one of the two runs out.
+        index_R = dead_K.logical_not().argsort(stable=True)[: len(found.row_RD)]
+        row_RD = found.row_RD[: len(index_R)]
+        offered_R = torch.arange(len(index_R), device=index_R.device) < found.valid
+        self._place_(index_R, dead_K[index_R] & offered_R, row_RD, mean_count)
 
     def _candidates(self, vector_ND: Tensor, wanted: int, generator: torch.Generator | None) -> _Candidates:
         """Random vectors of all ranks, in the same order everywhere.
@@ -181,3 +210,13 @@ class Codebook(nn.Module):
     def extra_repr(self) -> str:
         """K and D."""
         return f"codes={self.code_KD.shape[0]}, dim={self.code_KD.shape[1]}"
+
+
+def _followed_by_compile() -> AbstractContextManager[object]:
+    """Inside it torch.compile takes a module's integer for one that changes; elsewhere it compiles again for each value.
+
+    Versions of torch that lack it follow such integers by themselves, or cannot. There is no public name for it.
+    """
+    if torch.compiler.is_compiling() and hasattr(torch._dynamo, "patch_dynamo_config"):
+        return torch._dynamo.patch_dynamo_config(allow_unspec_int_on_nn_module=True)
+    return nullcontext()

@@ -61,10 +61,29 @@ class Contextualizer(nn.Module):
             # torch's attention refuses an empty batch. A blank row, dropped again, keeps this rank's gradients zero, not None.
             blank_1SD, blank_1S = text_BSD.new_zeros(1, *text_BSD.shape[1:]), mask_BS.new_zeros(1, *mask_BS.shape[1:])
             return self.forward(prompt_PD, blank_1SD, blank_1S)[:0]
-        prompt_BPD = prompt_PD.expand(len(text_BSD), -1, -1)
-        input_BLD = torch.cat([prompt_BPD, text_BSD], dim=1).to(self.down.weight.dtype)
-        hidden_BLC = self.down(self.norm_in(input_BLD))
-        ignored_BL = nn.functional.pad(mask_BS == 0, (prompt_PD.shape[0], 0), value=False)
-        hidden_BPC = self.encoder(hidden_BLC, src_key_padding_mask=ignored_BL)[:, : prompt_PD.shape[0]]
+        dtype = self.down.weight.dtype
+        # Token by token, so that the prompt goes down once for all rows and [p ; x] is never made in D numbers per token.
+        prompt_PC, text_BSC = (self.down(self.norm_in(part.to(dtype))) for part in (prompt_PD, text_BSD))
+        hidden_BLC = torch.cat([prompt_PC.expand(len(text_BSC), -1, -1), text_BSC], dim=1)
+        ignored_BL = nn.functional.pad(mask_BS == 0, (len(prompt_PD), 0), value=False)
+        *layers, last = self.encoder.layers
+        for layer in layers:
+            hidden_BLC = layer(hidden_BLC, src_key_padding_mask=ignored_BL)
+        hidden_BPC = _first_positions(last, hidden_BLC, len(prompt_PD), ignored_BL)
+        if self.encoder.norm is not None:
+            hidden_BPC = self.encoder.norm(hidden_BPC)
         contextual_BPD: Tensor = self.scale * self.up(hidden_BPC)
         return contextual_BPD
+
+
+def _first_positions(layer: nn.TransformerEncoderLayer, hidden_BLC: Tensor, count: int, ignored_BL: Tensor) -> Tensor:
+    """`layer(hidden_BLC)[:, :count]`, in which no other position asks: what the text would become is read by nobody."""
+    before, hidden_BPC = layer.norm_first, hidden_BLC[:, :count]
+    read_BLC = layer.norm1(hidden_BLC) if before else hidden_BLC
+    attended_BPC, _ = layer.self_attn(read_BLC[:, :count], read_BLC, read_BLC, key_padding_mask=ignored_BL, need_weights=False)
+    hidden_BPC = hidden_BPC + layer.dropout1(attended_BPC)
+    hidden_BPC = hidden_BPC if before else layer.norm1(hidden_BPC)
+    read_BPC = layer.norm2(hidden_BPC) if before else hidden_BPC
+    hidden_BPC = hidden_BPC + layer.dropout2(layer.linear2(layer.dropout(layer.activation(layer.linear1(read_BPC)))))
+    after_BPC: Tensor = hidden_BPC if before else layer.norm2(hidden_BPC)
+    return after_BPC

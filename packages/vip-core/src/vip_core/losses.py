@@ -11,7 +11,8 @@ def commitment_loss(context_BPD: Tensor, quantized_BPD: Tensor) -> Tensor:
 
     Its gradient, 2 (p^c - p^q) / (B·P·D), pulls contextual vectors to their codes; none reaches the codes.
     """
-    return (quantized_BPD.detach() - context_BPD).square().sum() / max(context_BPD.numel(), 1)
+    total = nn.functional.mse_loss(context_BPD, quantized_BPD.detach(), reduction="sum")
+    return total / max(context_BPD.numel(), 1)
 
 
 def target_nll(logit_BTV: Tensor, label_BT: Tensor) -> Tensor:

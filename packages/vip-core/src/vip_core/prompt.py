@@ -39,6 +39,9 @@ class VIPPrompt(nn.Module):
 
     The backbone's embedding is read once here for starting values and never kept, so no checkpoint can hold it.
 
+    `torch.compile(prompt, fullgraph=True)` works in training and evaluation, in one process: it compiles anew where the warm-up
+    ends, not at each step. Without a `generator`: torch cannot compile that argument, and draws follow torch's own.
+
     Args:
         config: sizes and ablations.
         embedding_VD: the backbone's vocabulary. Sets D, the scale, and where prompt and codes start.

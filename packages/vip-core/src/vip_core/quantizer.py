@@ -3,7 +3,7 @@
 B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, M draws per token.
 """
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from vip_core.codebook import Codebook
 from vip_core.config import Evaluation, QuantizerConfig
 from vip_core.kmeans import margin, squared_distance
 from vip_core.losses import commitment_loss
+from vip_core.selection import choose, sum_codes
 
 
 class Quantized(NamedTuple):
@@ -23,34 +24,6 @@ class Quantized(NamedTuple):
     """How much of each code each prompt token took, fp32; rows sum to one. All zero during the warm-up."""
     commitment: Tensor
     """mean((sg(p^q) - p^c)²), a scalar without β."""
-
-
-def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Generator | None = None) -> Tensor:
-    """weight_NK for logits: how much of each code each vector takes.
-
-    Args:
-        logit_NK: unnormalised log-probabilities.
-        how: `sample` draws `draws` codes with replacement and counts them, weight = count / M; `expected` is the mean of that,
-            softmax; `argmax` is one for the likeliest code (the first of equals).
-        draws: M, for `sample`.
-        generator: source of the draws; torch's own when None.
-    """
-    if how not in get_args(Evaluation):
-        raise ValueError(f"how={how!r} must be one of {', '.join(map(repr, get_args(Evaluation)))}")
-    if how == "argmax":
-        return nn.functional.one_hot(logit_NK.argmax(1), logit_NK.shape[1]).to(logit_NK.dtype)
-    probability_NK = logit_NK.softmax(1)
-    if how == "expected":
-        return probability_NK
-    # torch refuses to draw from NaN with an error of its own; a diverged loss is for the training loop to report.
-    drawn_NM = (
-        torch.multinomial(probability_NK.nan_to_num(1 / logit_NK.shape[1]), draws, replacement=True, generator=generator)
-        if len(probability_NK)
-        else torch.empty(0, draws, dtype=torch.int64, device=logit_NK.device)
-    )
-    return torch.zeros_like(probability_NK).scatter_add_(
-        1, drawn_NM, torch.full_like(drawn_NM, 1 / draws, dtype=logit_NK.dtype)
-    )
 
 
 class Quantizer(nn.Module):
@@ -99,14 +72,18 @@ class Quantizer(nn.Module):
             return Quantized(context_BPD, nothing_BPK, context_BPD.new_zeros(()))
 
         distance_NK = squared_distance(vector_ND, self.codebook.code_KD)
-        nearest_N = distance_NK.amin(1)
-        # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny.
-        logit_NK = (nearest_N[:, None] - distance_NK) / self.codebook.temperature.clamp_min(torch.finfo(torch.float32).tiny)
-        weight_NK = select(logit_NK, how, self.config.draws, generator)
-        quantized_BPD = (weight_NK @ self.codebook.code_KD).view_as(context_BPD)
+        margin_N = margin(distance_NK) if self.training and self.config.temperature == "auto" else None
+        # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny. In place: none
+        # of this is in the graph of autograd, and N x K numbers are most of what the quantizer holds.
+        nearest_N1 = distance_NK.amin(1, keepdim=True)
+        logit_NK = distance_NK.sub_(nearest_N1).div_(-self.codebook.temperature.clamp_min(torch.finfo(torch.float32).tiny))
+        weight_NK, drawn_NM = choose(logit_NK, how, self.config.draws, generator)
+        del distance_NK, logit_NK
+        quantized_BPD = sum_codes(weight_NK, drawn_NM, self.codebook.code_KD).view_as(context_BPD)
         if self.training:
-            self.codebook.update_(vector_ND, weight_NK, margin(distance_NK), generator)
+            self.codebook.update_(vector_ND, weight_NK, margin_N, generator, drawn_NM)
 
-        straight_through_BPD = context_BPD + (quantized_BPD - context_BPD).detach()
+        # p^q to the last bit, because what is added is zero; its gradient is one.
+        straight_through_BPD = (context_BPD - context_BPD.detach()).add_(quantized_BPD)
         weight_BPK = weight_NK.view(*context_BPD.shape[:2], self.config.codes)
         return Quantized(straight_through_BPD, weight_BPK, commitment_loss(context_BPD, quantized_BPD))
