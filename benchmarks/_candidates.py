@@ -149,14 +149,14 @@ CANDIDATES: dict[str, Callable[[], None]] = {
 }
 
 
-def _inverted(split: Split) -> Iterator[Row]:
-    """`reviews` where the right answer is turned round in half of the domains, so that no fixed prompt can say what to do."""
+def _asked(split: Split) -> Iterator[Row]:
+    """`reviews` without its question: two domains are to be answered by true or false, the others by yes or no."""
     for row in generate(split):
-        turned = {"praise": "blame", "blame": "praise"} if row["domain"] in ("bank", "hotel") else {}
-        yield {**row, "label": turned.get(row["label"], row["label"])}
+        yield {**row, "label": f"{row['label']}, {'claim' if row['domain'] in ('bank', 'hotel') else 'question'}"}
 
 
-TASKS["inverted"] = dataclasses.replace(REVIEWS, name="inverted", generate=_inverted)
+ANSWERS = {"praise, question": "yes", "blame, question": "no", "praise, claim": "true", "blame, claim": "false"}
+TASKS["asked"] = dataclasses.replace(REVIEWS, name="asked", template="{review}", answers=ANSWERS, generate=_asked)
 
 if __name__ == "__main__":
     CANDIDATES[sys.argv[1]]()

@@ -4,7 +4,7 @@ Trains on the bundled backbone and prints a row per variant. Without flags only 
 seeds; the last lines say whether perplexity reaches 25 % of K and the information on label or domain 10 times its shuffled
 value in every run. Finished runs are kept in --output and not repeated.
 
-    nox -s bench -- selection [--variants all] [--tasks reviews inverted] [--seeds 0 1 2] [--jobs 2] [--output runs/selection]
+    nox -s bench -- selection [--variants all] [--tasks reviews asked] [--seeds 0 1 2] [--jobs 2] [--output runs/selection]
 """
 
 import argparse
@@ -46,6 +46,10 @@ VARIANTS: dict[str, list[str]] = {
     "the release's average": ["-", f"{QUANTIZER}ema=reference"],
     "τ=100": ["-", f"{QUANTIZER}temperature=100"],
     "K=300": ["-", f"{QUANTIZER}codes=300"],
+    "prompt lr 0.03": ["-", "--optimizer.prompt-learning-rate=0.03"],
+    "prompt lr 0.3": ["-", "--optimizer.prompt-learning-rate=0.3"],
+    "contextualizer lr 0.001": ["-", "--optimizer.contextualizer-learning-rate=0.001"],
+    "contextualizer lr 0.01": ["-", "--optimizer.contextualizer-learning-rate=0.01"],
     "M=1": ["-", f"{QUANTIZER}draws=1"],
     "β=1": ["-", f"{QUANTIZER}commitment=1"],
     "τ from the nearest code": ["nearest temperature"],
