@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from vip_core.config import QuantizerConfig
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
-from vip_core.kmeans import kmeans, margin, squared_distance
+from vip_core.kmeans import kmeans, squared_distance
 from vip_core.selection import sum_vectors
+from vip_core.temperature import corrected, solve
 
 _PSEUDO_COUNT = 1e-5
 _REFERENCE_SMOOTHING = 1e-2
 _KMEANS_ROWS_PER_CODE = 8
 _REVIVED_PER_STEP = 64
+_LEAST_TEMPERATURE = 1e-6
 
 
 class _Candidates(NamedTuple):
@@ -76,9 +78,11 @@ class Codebook(nn.Module):
         self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps))
 
     def _first_temperature(self) -> Tensor:
-        """τ before any vector was seen: the given one, or the codes' mean squared distance from their centre."""
-        if self.config.temperature != "auto":
-            return self.code_KD.new_tensor(self.config.temperature)
+        """τ before any vector was seen: the given one, or the codes' spread."""
+        return self._spread() if self.config.temperature == "auto" else self.code_KD.new_tensor(self.config.temperature)
+
+    def _spread(self) -> Tensor:
+        """The codes' mean squared distance from their centre; where they lie in one place, their squared norm."""
         spread = (self.code_KD - self.code_KD.mean(0)).square().sum(1).mean()
         return torch.where(spread > 0, spread, self.code_KD.square().sum(1).mean())
 
@@ -123,8 +127,8 @@ class Codebook(nn.Module):
         self._place_(all_K, some.expand(self.config.codes), code_KD, found.valid / self.config.codes)
         if self.config.temperature == "auto":
             counts_R = torch.arange(len(found.row_RD), device=some.device) < found.valid
-            margin_R = margin(squared_distance(found.row_RD, self.code_KD)) * counts_R
-            self.temperature.copy_(torch.where(some, margin_R.sum() / found.valid.clamp_min(1), self.temperature))
+            solved = solve(squared_distance(found.row_RD, self.code_KD), counts_R, self._spread())
+            self.temperature.copy_(torch.where(some, solved, self.temperature))
         # Sums over rows come in any order on a GPU, so ranks may differ in the last bit.
         copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature)
 
@@ -139,7 +143,7 @@ class Codebook(nn.Module):
         self,
         vector_ND: Tensor,
         weight_NK: Tensor,
-        margin_N: Tensor | None,
+        entropy_N: Tensor | None,
         generator: torch.Generator | None,
         drawn_NM: Tensor | None = None,
     ) -> None:
@@ -148,8 +152,7 @@ class Codebook(nn.Module):
         Args:
             vector_ND: p^c of this rank; N may be 0.
             weight_NK: how much of each code each vector drew; rows sum to one.
-            margin_N: half of how much farther each vector's second nearest code is than its nearest, in squared distance.
-                Used where the temperature is automatic.
+            entropy_N: of each vector's softmax, in nats, which an automatic temperature is corrected by; None leaves it.
             generator: source of the choice of vectors that revived codes restart at.
             drawn_NM: the codes whose shares of the draws `weight_NK` is, which makes its sums cheap; None where it is not.
         """
@@ -171,11 +174,13 @@ class Codebook(nn.Module):
             self.count_K.add_(_REFERENCE_SMOOTHING).mul_(total / (total + len(self.count_K) * _REFERENCE_SMOOTHING))
             self.code_KD.mul_(decay).add_(drawn_KD / self.count_K[:, None], alpha=1 - decay)
             self.sum_KD.copy_(self.count_K[:, None] * self.code_KD)
-        if self.config.temperature == "auto" and margin_N is not None:
-            margin_2 = torch.stack([margin_N.sum(), margin_N.new_full((), len(margin_N))])
-            sum_over_ranks_(margin_2)
-            total_margin, rows = margin_2
-            moved = decay * self.temperature + (1 - decay) * total_margin / rows.clamp_min(1)
+        if self.config.temperature == "auto" and entropy_N is not None:
+            entropy_2 = torch.stack([entropy_N.sum(), entropy_N.new_full((), len(entropy_N))])
+            sum_over_ranks_(entropy_2)
+            total, rows = entropy_2
+            moved = corrected(self.temperature, total / rows.clamp_min(1), self.config.codes, 1 - decay)
+            # Where codes lie in one place no τ tells them apart; it must not fall so far that it cannot come back.
+            moved = torch.maximum(moved, _LEAST_TEMPERATURE * self._spread())
             self.temperature.copy_(torch.where(rows > 0, moved, self.temperature))
         if self.config.revive_below > 0:
             self._revive_(vector_ND, generator)

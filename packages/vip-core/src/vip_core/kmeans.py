@@ -10,12 +10,6 @@ def squared_distance(row_RD: Tensor, code_KD: Tensor) -> Tensor:
     return distance_RK.add_(row_RD.square().sum(1, keepdim=True)).clamp_min_(0)
 
 
-def margin(distance_RK: Tensor) -> Tensor:
-    """Half of how much farther the second nearest code is than the nearest, [R]; zero with a single code."""
-    nearest_R2 = distance_RK.topk(min(2, distance_RK.shape[1]), dim=1, largest=False).values
-    return (nearest_R2[:, -1] - nearest_R2[:, 0]) / 2
-
-
 def kmeans(row_RD: Tensor, codes: int, *, valid: Tensor | None = None, iterations: int = 10) -> Tensor:
     """Cluster centres [K, D] of the rows, by Lloyd's algorithm from the first K rows. Deterministic.
 

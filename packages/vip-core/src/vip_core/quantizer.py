@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from vip_core.codebook import Codebook
 from vip_core.config import Evaluation, QuantizerConfig
-from vip_core.kmeans import margin, squared_distance
+from vip_core.kmeans import squared_distance
 from vip_core.losses import commitment_loss
 from vip_core.selection import choose, sum_codes
+
+_LEAST = torch.finfo(torch.float32).tiny
+_FAR = 1e4  # exp(-1e4) is 0, and 0 times 1e4 is no NaN
 
 
 class Quantized(NamedTuple):
@@ -72,16 +75,15 @@ class Quantizer(nn.Module):
             return Quantized(context_BPD, nothing_BPK, context_BPD.new_zeros(()))
 
         distance_NK = squared_distance(vector_ND, self.codebook.code_KD)
-        margin_N = margin(distance_NK) if self.training and self.config.temperature == "auto" else None
         # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny. In place: none
         # of this is in the graph of autograd, and N x K numbers are most of what the quantizer holds.
         nearest_N1 = distance_NK.amin(1, keepdim=True)
-        logit_NK = distance_NK.sub_(nearest_N1).div_(-self.codebook.temperature.clamp_min(torch.finfo(torch.float32).tiny))
-        weight_NK, drawn_NM = choose(logit_NK, how, self.config.draws, generator)
+        logit_NK = distance_NK.sub_(nearest_N1).div_(-self.codebook.temperature.clamp_min(_LEAST)).clamp_min_(-_FAR)
+        weight_NK, drawn_NM, entropy_N = choose(logit_NK, how, self.config.draws, generator)
         del distance_NK, logit_NK
         quantized_BPD = sum_codes(weight_NK, drawn_NM, self.codebook.code_KD).view_as(context_BPD)
         if self.training:
-            self.codebook.update_(vector_ND, weight_NK, margin_N, generator, drawn_NM)
+            self.codebook.update_(vector_ND, weight_NK, entropy_N, generator, drawn_NM)
 
         # p^q to the last bit, because what is added is zero; its gradient is one.
         straight_through_BPD = (context_BPD - context_BPD.detach()).add_(quantized_BPD)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vip_core.config import Evaluation
+from vip_core.temperature import softmax_entropy
 
 
 class Selection(NamedTuple):
@@ -19,17 +20,23 @@ class Selection(NamedTuple):
     """Rows sum to one."""
     drawn_NM: Tensor | None
     """The codes that were drawn, of which each vector takes equal parts; None where it takes some of every code."""
+    entropy_N: Tensor | None
+    """Of softmax(logit), in nats; None where that was not asked for."""
 
 
 def choose(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Generator | None = None) -> Selection:
-    """Selects codes; the arguments are those of `select`."""
+    """Selects codes; the arguments are those of `select`, with 0 for the largest logit of each vector."""
     if how not in get_args(Evaluation):
         raise ValueError(f"how={how!r} must be one of {', '.join(map(repr, get_args(Evaluation)))}")
+    if how == "argmax":
+        nearest_N1 = logit_NK.argmax(1, keepdim=True)
+        return Selection(_counted(nearest_N1, logit_NK), nearest_N1, None)
+    probability_NK = logit_NK.softmax(1)
+    entropy_N = softmax_entropy(logit_NK, probability_NK)
     if how == "expected":
-        return Selection(logit_NK.softmax(1), None)
-    drawn_NM = logit_NK.argmax(1, keepdim=True) if how == "argmax" else _draw(logit_NK, draws, generator)
-    share_NM = torch.full_like(drawn_NM, 1 / drawn_NM.shape[1], dtype=logit_NK.dtype)
-    return Selection(torch.zeros_like(logit_NK).scatter_add_(1, drawn_NM, share_NM), drawn_NM)
+        return Selection(probability_NK, None, entropy_N)
+    drawn_NM = _draw(probability_NK, draws, generator)
+    return Selection(_counted(drawn_NM, probability_NK), drawn_NM, entropy_N)
 
 
 def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Generator | None = None) -> Tensor:
@@ -42,16 +49,22 @@ def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Gener
         draws: M, for `sample`.
         generator: source of the draws; torch's own when None.
     """
-    return choose(logit_NK, how, draws, generator).weight_NK
+    return choose(logit_NK - logit_NK.amax(1, keepdim=True), how, draws, generator).weight_NK
 
 
-def _draw(logit_NK: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
-    """M codes per vector, with replacement, from softmax(logit)."""
-    if len(logit_NK) == 0:
-        return torch.empty(0, draws, dtype=torch.int64, device=logit_NK.device)
+def _draw(probability_NK: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
+    """M codes per vector, with replacement."""
+    if len(probability_NK) == 0:
+        return torch.empty(0, draws, dtype=torch.int64, device=probability_NK.device)
     # torch refuses to draw from NaN with an error of its own; a diverged loss is for the training loop to report.
-    probability_NK = logit_NK.softmax(1).nan_to_num_(1 / logit_NK.shape[1])
-    return torch.multinomial(probability_NK, draws, replacement=True, generator=generator)
+    safe_NK = probability_NK.nan_to_num_(1 / probability_NK.shape[1])
+    return torch.multinomial(safe_NK, draws, replacement=True, generator=generator)
+
+
+def _counted(drawn_NM: Tensor, like_NK: Tensor) -> Tensor:
+    """Each code's share of the draws, [N, K]."""
+    share_NM = torch.full_like(drawn_NM, 1 / drawn_NM.shape[1], dtype=like_NK.dtype)
+    return torch.zeros_like(like_NK).scatter_add_(1, drawn_NM, share_NM)
 
 
 def sum_codes(weight_NK: Tensor, drawn_NM: Tensor | None, code_KD: Tensor) -> Tensor:
