@@ -4,7 +4,7 @@ A step is forward, backward from a fixed gradient (as a backbone hands back) and
 All candidates run in this process on the same inputs and take turns; times are medians over rounds, memory is the most that was
 held at once beyond what was there before the step. Rows:
 
-- release: the paper's released formulation, written anew from its description (`ReleaseQuantizer`), behind the same post-norm
+- release: the paper's released arithmetic, in a text of our own (`ReleaseQuantizer`), behind the same post-norm
   contextualizer out of nn.TransformerEncoder. All ratios are to this row.
 - release, every draw: the same with one row per draw, M x N x K numbers. The release counts its draws as it makes them.
 - vector-quantize-pytorch: its hard EMA quantizer (one code per token, no draws) behind vip_core's paper-shaped contextualizer.
