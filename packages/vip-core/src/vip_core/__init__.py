@@ -1,6 +1,6 @@
 """VIP's method in pure torch: contextualizer, quantizer, losses and the prompt they make (Bhardwaj et al., EMNLP 2022).
 
-Read `prompt.py`, then `contextualizer.py`, `quantizer.py`, `codebook.py`.
+Read `prompt.py`, then `contextualizer.py`, `quantizer.py`, `selection.py`, `codebook.py`.
 """
 
 from vip_core.codebook import Codebook

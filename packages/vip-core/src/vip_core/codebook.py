@@ -96,7 +96,10 @@ class Codebook(nn.Module):
 
     @property
     def started(self) -> bool:
-        """Whether codes are in use, false during the warm-up. Known to the host: steps are counted there too."""
+        """Whether codes are in use, false during the warm-up.
+
+        The host knows, because it counts steps as well. It follows `load_state_dict`, not a write into the buffer.
+        """
         if self.config.warmup_steps == 0:
             return True
         with _followed_by_compile():
@@ -199,9 +202,10 @@ class Codebook(nn.Module):
     def _candidates(self, vector_ND: Tensor, wanted: int, generator: torch.Generator | None) -> _Candidates:
         """Random vectors of all ranks, in the same order everywhere.
 
-        Each rank offers ceil(wanted / W) rows, real ones or blanks, so that all take part with the same shapes.
+        Each rank offers ceil(wanted / W) rows, real ones or blanks, so that all take part with the same shapes. Alone it needs
+        no blanks, but for one where it has no vector.
         """
-        offered = -(-wanted // world_size())
+        offered = -(-wanted // world_size()) if world_size() > 1 else min(wanted, max(len(vector_ND), 1))
         pick_R = torch.randperm(len(vector_ND), generator=generator, device=vector_ND.device)[:offered]
         row_RD = vector_ND.new_zeros(offered, vector_ND.shape[1])
         row_RD[: len(pick_R)] = vector_ND[pick_R]
