@@ -8,7 +8,7 @@ docs/decisions.md has the figures. P prompt tokens, N = B·P prompt vectors, D w
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,9 +19,6 @@ from torch import Tensor, nn
 from vip_core import Contextualizer, Quantized, Quantizer
 from vip_core.kmeans import squared_distance
 from vip_train.cli import main
-from vip_train.tasks import TASKS
-from vip_train.tasks.reviews import REVIEWS, generate
-from vip_train.tasks.task import Row, Split
 
 
 class Cosine(Quantizer):
@@ -148,15 +145,6 @@ CANDIDATES: dict[str, Callable[[], None]] = {
     "nearest temperature": nearest_temperature,
 }
 
-
-def _asked(split: Split) -> Iterator[Row]:
-    """`reviews` without its question: two domains are to be answered by true or false, the others by yes or no."""
-    for row in generate(split):
-        yield {**row, "label": f"{row['label']}, {'claim' if row['domain'] in ('bank', 'hotel') else 'question'}"}
-
-
-ANSWERS = {"praise, question": "yes", "blame, question": "no", "praise, claim": "true", "blame, claim": "false"}
-TASKS["asked"] = dataclasses.replace(REVIEWS, name="asked", template="{review}", answers=ANSWERS, generate=_asked)
 
 if __name__ == "__main__":
     CANDIDATES[sys.argv[1]]()

@@ -4,7 +4,7 @@ Trains on the bundled backbone and prints a row per variant. Without flags only 
 seeds; the last lines say whether perplexity reaches 25 % of K and the information on label or domain 10 times its shuffled
 value in every run. Finished runs are kept in --output and not repeated.
 
-    nox -s bench -- selection [--variants all] [--tasks reviews asked] [--seeds 0 1 2] [--jobs 2] [--output runs/selection]
+    nox -s bench -- selection [--variants all] [--tasks reviews forms] [--seeds 0 1 2] [--jobs 2] [--output runs/selection]
 """
 
 import argparse

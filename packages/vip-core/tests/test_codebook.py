@@ -211,19 +211,22 @@ def test_temperature_of_codes_in_one_place_starts_at_their_squared_norm(codes: i
     assert Codebook(config(codes=codes, temperature="auto"), code_KD).temperature.item() == 25.0
 
 
-def test_temperature_moves_towards_the_wanted_entropy() -> None:
+def test_temperature_moves_towards_the_wanted_mixing() -> None:
     quantizer = Quantizer(config(temperature="auto", decay=0.9), normal(4, 3, seed=0)).train()
     expected = quantizer.codebook.temperature.item()
     for step in range(30):
         context_BPD = normal(2, 3, 3, seed=step)
         code_KD = quantizer.codebook.code_KD.double().numpy()
         quantizer(context_BPD, generator=torch.Generator().manual_seed(step))
-        entropies = []
+        found = []
         for row in context_BPD.flatten(0, 1).double().numpy():
-            share_K = np.exp([-((row - code) ** 2).sum() / expected for code in code_KD])
+            distance_K = np.array([((row - code) ** 2).sum() for code in code_KD])
+            share_K = np.exp(-distance_K / expected)
             share_K /= share_K.sum()
-            entropies.append(-(share_K * np.log(share_K)).sum())
-        expected *= np.exp((1 - 0.9) * (np.log(2) - np.mean(entropies)))
+            entropy = -(share_K * np.log(share_K)).sum()
+            farther = 1 - distance_K.min() / (share_K * distance_K).sum()
+            found.append(max(entropy, 2 * np.log(2) * farther))
+        expected *= np.exp((1 - 0.9) * (np.log(2) - np.mean(found)))
         assert quantizer.codebook.temperature.item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 from vip_core import Codebook, Quantizer, QuantizerConfig
+from vip_core.kmeans import squared_distance
+from vip_core.temperature import mixing, wanted
 
 EMAS = ["mean", "reference"]
 BUFFERS = ("code_KD", "count_K", "sum_KD", "temperature", "steps")
@@ -45,8 +47,11 @@ def test_kmeans_starts_the_codes_after_exactly_the_warmup() -> None:
     # Eight vectors over two codes.
     assert codebook.count_K.tolist() == [4.0, 4.0]
     torch.testing.assert_close(codebook.sum_KD, 4 * codebook.code_KD)
-    # The other centre is farther by (100 + u)² + (100 - u)² - 2u² = 20,000 at every shift u; the temperature is half of that.
-    assert codebook.temperature.item() == pytest.approx(10_000, rel=1e-4)
+    # The temperature is solved for on the same vectors.
+    distance_NK = squared_distance(vector_ND, codebook.code_KD)
+    nearest_N, tau = distance_NK.amin(1), codebook.temperature
+    logit_NK = (nearest_N[:, None] - distance_NK) / tau
+    assert mixing(logit_NK.softmax(1), logit_NK, nearest_N, tau).mean().item() == pytest.approx(wanted(2), rel=0.02)
 
 
 def test_kmeans_starts_once() -> None:

@@ -29,7 +29,7 @@ def test_sums_over_draws_are_products_with_their_weights(
     rows: int, codes: int, draws: int, dim: int, how: Any, seed: int
 ) -> None:
     logit_NK = 3 * normal(rows, codes, seed=seed)
-    weight_NK, drawn_NM = choose(logit_NK, how, draws, torch.Generator().manual_seed(seed))
+    weight_NK, drawn_NM, _ = choose(logit_NK, how, draws, torch.Generator().manual_seed(seed))
     assert (drawn_NM is None) == (how == "expected")
     code_KD, vector_ND = normal(codes, dim, seed=seed + 1), normal(rows, dim, seed=seed + 2)
     torch.testing.assert_close(sum_codes(weight_NK, drawn_NM, code_KD), weight_NK @ code_KD)
@@ -44,7 +44,7 @@ def test_a_code_that_nobody_drew_gets_nothing() -> None:
 
 
 def test_weights_count_the_draws() -> None:
-    weight_NK, drawn_NM = choose(normal(50, 6, seed=0), "sample", 10, torch.Generator().manual_seed(0))
+    weight_NK, drawn_NM, _ = choose(normal(50, 6, seed=0), "sample", 10, torch.Generator().manual_seed(0))
     assert drawn_NM is not None
     counted_NK = torch.nn.functional.one_hot(drawn_NM, 6).sum(1) / 10
     torch.testing.assert_close(weight_NK, counted_NK)

@@ -1,4 +1,4 @@
-"""The automatic temperature: entropies against their definition, and that a vector takes about two codes on hard sets."""
+"""The automatic temperature: mixing against its definition, and that a vector takes about two codes on hard sets."""
 
 import math
 
@@ -8,26 +8,48 @@ import torch
 from torch import Tensor
 from vip_core import Quantizer, QuantizerConfig, entropy
 from vip_core.kmeans import squared_distance
-from vip_core.temperature import corrected, softmax_entropy, solve, wanted_entropy
+from vip_core.temperature import corrected, mixing, solve, wanted
 
 
 def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e3])
-def test_entropy_of_a_softmax_is_its_definition(scale: float) -> None:
-    logit_RK = scale * normal(7, 5, seed=0)
-    logit_RK -= logit_RK.amax(1, keepdim=True)
-    share_RK = np.exp(logit_RK.double().numpy())
+def mixing_at(distance_RK: Tensor, tau: float) -> Tensor:
+    nearest_R = distance_RK.amin(1)
+    logit_RK = (nearest_R[:, None] - distance_RK) / tau
+    return mixing(logit_RK.softmax(1), logit_RK, nearest_R, torch.tensor(tau))
+
+
+@pytest.mark.parametrize("tau", [1e-3, 0.3, 1.0, 30.0])
+def test_mixing_is_its_definition(tau: float) -> None:
+    distance_RK = squared_distance(normal(9, 3, seed=0), normal(5, 3, seed=1))
+    slow_RK = distance_RK.double().numpy()
+    share_RK = np.exp(-(slow_RK - slow_RK.min(1, keepdims=True)) / tau)
     share_RK /= share_RK.sum(1, keepdims=True)
-    expected_R = -(share_RK * np.log(np.maximum(share_RK, 1e-300))).sum(1)
-    np.testing.assert_allclose(softmax_entropy(logit_RK, logit_RK.softmax(1)).numpy(), expected_R, atol=1e-6)
+    entropy_R = -(share_RK * np.log(np.maximum(share_RK, 1e-300))).sum(1)
+    farther_R = 1 - slow_RK.min(1) / (share_RK * slow_RK).sum(1)
+    expected_R = np.maximum(entropy_R, 2 * np.log(2) * farther_R)
+    np.testing.assert_allclose(mixing_at(distance_RK, tau).numpy(), expected_R, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("codes", "wanted"), [(1, 1.0), (2, 1.5), (3, 2.0), (1000, 2.0)])
-def test_few_codes_want_less(codes: int, wanted: float) -> None:
-    assert wanted_entropy(codes) == pytest.approx(math.log(wanted))
+def test_mixing_grows_with_the_temperature_and_is_bounded() -> None:
+    distance_RK = squared_distance(normal(40, 3, seed=0), normal(6, 3, seed=1))
+    found = [mixing_at(distance_RK, 10.0**power).mean().item() for power in range(-4, 5)]
+    assert found == sorted(found)
+    assert found[0] < 0.05
+    assert found[-1] <= max(math.log(6), 2 * math.log(2)) + 1e-5
+
+
+def test_a_vector_that_lies_on_its_code_is_mixed_as_soon_as_it_draws_another() -> None:
+    distance_RK = torch.tensor([[0.0, 50.0], [0.0, 50.0]])
+    assert mixing_at(distance_RK, 10.0).tolist() == pytest.approx([2 * math.log(2)] * 2)
+    assert mixing_at(torch.zeros(1, 3), 1.0).item() == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize(("codes", "perplexity"), [(1, 1.0), (2, 1.5), (3, 2.0), (1000, 2.0)])
+def test_few_codes_want_less(codes: int, perplexity: float) -> None:
+    assert wanted(codes) == pytest.approx(math.log(perplexity))
 
 
 def test_a_correction_goes_the_right_way_by_what_is_missing() -> None:
@@ -37,14 +59,13 @@ def test_a_correction_goes_the_right_way_by_what_is_missing() -> None:
     assert corrected(tau, torch.tensor(math.log(10.0)), 10, 0.1).item() == pytest.approx(5.0 * 5**-0.1)
 
 
-@pytest.mark.parametrize("start", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
 @pytest.mark.parametrize("codes", [2, 3, 50])
-def test_it_is_solved_for_from_anywhere(start: float, codes: int) -> None:
+def test_it_is_solved_for_from_anywhere(scale: float, codes: int) -> None:
     distance_RK = squared_distance(normal(200, 6, seed=0), normal(codes, 6, seed=1))
     counts_R = (torch.arange(200) < 150).float()
-    tau = solve(distance_RK, counts_R, torch.tensor(start))
-    entropy_R = entropy((-distance_RK[:150] / tau).softmax(1)) * math.log(2)
-    assert entropy_R.mean().item() == pytest.approx(wanted_entropy(codes), rel=0.02)
+    tau = solve(distance_RK, counts_R, torch.tensor(scale)).item()
+    assert mixing_at(distance_RK[:150], tau).mean().item() == pytest.approx(wanted(codes), rel=0.02)
 
 
 def clustered(rows: int, dim: int, generator: torch.Generator) -> Tensor:
@@ -70,6 +91,23 @@ def test_a_vector_takes_about_two_codes_however_far_a_few_others_lie(vectors: ob
     assert 2 ** entropy(found.weight_BPK).mean().item() < 3
 
 
+@pytest.mark.parametrize("apart", [10.0, 1000.0])
+def test_crowds_that_lie_apart_are_never_mixed(apart: float) -> None:
+    # Two crowds with hardly more than a code each: two codes per vector could only be had by taking the other crowd's.
+    generator = torch.Generator().manual_seed(0)
+
+    def crowds() -> Tensor:
+        side_R = torch.randint(2, (60,), generator=generator)
+        return (apart * side_R[:, None] + 0.1 * torch.randn(60, 4, generator=generator))[:, None]
+
+    quantizer = Quantizer(QuantizerConfig(codes=3, warmup_steps=1), torch.randn(3, 4, generator=generator)).train()
+    for _ in range(200):
+        quantizer(crowds(), generator=generator)
+    vector_ND = crowds()
+    found = quantizer.eval()(vector_ND)
+    assert (found.vector_BPD - vector_ND).abs().max() < 0.02 * apart + 1
+
+
 def test_a_single_code_leaves_the_temperature_alone() -> None:
     quantizer = Quantizer(QuantizerConfig(codes=1, warmup_steps=0), normal(1, 4, seed=0)).train()
     before = quantizer.codebook.temperature.clone()
@@ -82,4 +120,4 @@ def test_codes_in_one_place_do_not_take_the_temperature_to_nothing() -> None:
     quantizer = Quantizer(QuantizerConfig(codes=4, warmup_steps=0, revive_below=0.0), torch.ones(4, 3)).train()
     for _ in range(400):
         quantizer(torch.ones(3, 2, 3))
-    assert quantizer.codebook.temperature.item() > 1e-7
+    assert quantizer.codebook.temperature.item() > 1e-9  # unbounded it would be at 1e-12

@@ -146,7 +146,7 @@ class Codebook(nn.Module):
         self,
         vector_ND: Tensor,
         weight_NK: Tensor,
-        entropy_N: Tensor | None,
+        mixing_N: Tensor | None,
         generator: torch.Generator | None,
         drawn_NM: Tensor | None = None,
     ) -> None:
@@ -155,7 +155,7 @@ class Codebook(nn.Module):
         Args:
             vector_ND: p^c of this rank; N may be 0.
             weight_NK: how much of each code each vector drew; rows sum to one.
-            entropy_N: of each vector's softmax, in nats, which an automatic temperature is corrected by; None leaves it.
+            mixing_N: of each vector, see `temperature.mixing`, by which an automatic τ is corrected; None leaves it.
             generator: source of the choice of vectors that revived codes restart at.
             drawn_NM: the codes whose shares of the draws `weight_NK` is, which makes its sums cheap; None where it is not.
         """
@@ -177,10 +177,10 @@ class Codebook(nn.Module):
             self.count_K.add_(_REFERENCE_SMOOTHING).mul_(total / (total + len(self.count_K) * _REFERENCE_SMOOTHING))
             self.code_KD.mul_(decay).add_(drawn_KD / self.count_K[:, None], alpha=1 - decay)
             self.sum_KD.copy_(self.count_K[:, None] * self.code_KD)
-        if self.config.temperature == "auto" and entropy_N is not None:
-            entropy_2 = torch.stack([entropy_N.sum(), entropy_N.new_full((), len(entropy_N))])
-            sum_over_ranks_(entropy_2)
-            total, rows = entropy_2
+        if self.config.temperature == "auto" and mixing_N is not None:
+            mixing_2 = torch.stack([mixing_N.sum(), mixing_N.new_full((), len(mixing_N))])
+            sum_over_ranks_(mixing_2)
+            total, rows = mixing_2
             moved = corrected(self.temperature, total / rows.clamp_min(1), self.config.codes, 1 - decay)
             # Where codes lie in one place no τ tells them apart; it must not fall so far that it cannot come back.
             moved = torch.maximum(moved, _LEAST_TEMPERATURE * self._spread())

@@ -13,6 +13,7 @@ from vip_core.config import Evaluation, QuantizerConfig
 from vip_core.kmeans import squared_distance
 from vip_core.losses import commitment_loss
 from vip_core.selection import choose, sum_codes
+from vip_core.temperature import mixing
 
 _LEAST = torch.finfo(torch.float32).tiny
 _FAR = 1e4  # exp(-1e4) is 0, and 0 times 1e4 is no NaN
@@ -78,12 +79,16 @@ class Quantizer(nn.Module):
         # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny. In place: none
         # of this is in the graph of autograd, and N x K numbers are most of what the quantizer holds.
         nearest_N1 = distance_NK.amin(1, keepdim=True)
-        logit_NK = distance_NK.sub_(nearest_N1).div_(-self.codebook.temperature.clamp_min(_LEAST)).clamp_min_(-_FAR)
-        weight_NK, drawn_NM, entropy_N = choose(logit_NK, how, self.config.draws, generator)
-        del distance_NK, logit_NK
+        temperature = self.codebook.temperature.clamp_min(_LEAST)
+        logit_NK = distance_NK.sub_(nearest_N1).div_(-temperature).clamp_min_(-_FAR)
+        weight_NK, drawn_NM, probability_NK = choose(logit_NK, how, self.config.draws, generator)
+        mixing_N = None
+        if self.training and self.config.temperature == "auto" and probability_NK is not None:
+            mixing_N = mixing(probability_NK, logit_NK, nearest_N1[:, 0], temperature)
+        del distance_NK, logit_NK, probability_NK
         quantized_BPD = sum_codes(weight_NK, drawn_NM, self.codebook.code_KD).view_as(context_BPD)
         if self.training:
-            self.codebook.update_(vector_ND, weight_NK, entropy_N, generator, drawn_NM)
+            self.codebook.update_(vector_ND, weight_NK, mixing_N, generator, drawn_NM)
 
         # p^q to the last bit, because what is added is zero; its gradient is one.
         straight_through_BPD = (context_BPD - context_BPD.detach()).add_(quantized_BPD)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vip_core.config import Evaluation
-from vip_core.temperature import softmax_entropy
 
 
 class Selection(NamedTuple):
@@ -20,23 +19,22 @@ class Selection(NamedTuple):
     """Rows sum to one."""
     drawn_NM: Tensor | None
     """The codes that were drawn, of which each vector takes equal parts; None where it takes some of every code."""
-    entropy_N: Tensor | None
-    """Of softmax(logit), in nats; None where that was not asked for."""
+    probability_NK: Tensor | None
+    """softmax(logit), where that was asked for."""
 
 
 def choose(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Generator | None = None) -> Selection:
-    """Selects codes; the arguments are those of `select`, with 0 for the largest logit of each vector."""
+    """Selects codes; the arguments are those of `select`."""
     if how not in get_args(Evaluation):
         raise ValueError(f"how={how!r} must be one of {', '.join(map(repr, get_args(Evaluation)))}")
     if how == "argmax":
         nearest_N1 = logit_NK.argmax(1, keepdim=True)
         return Selection(_counted(nearest_N1, logit_NK), nearest_N1, None)
     probability_NK = logit_NK.softmax(1)
-    entropy_N = softmax_entropy(logit_NK, probability_NK)
     if how == "expected":
-        return Selection(probability_NK, None, entropy_N)
+        return Selection(probability_NK, None, probability_NK)
     drawn_NM = _draw(probability_NK, draws, generator)
-    return Selection(_counted(drawn_NM, probability_NK), drawn_NM, entropy_N)
+    return Selection(_counted(drawn_NM, probability_NK), drawn_NM, probability_NK)
 
 
 def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Generator | None = None) -> Tensor:
@@ -49,7 +47,7 @@ def select(logit_NK: Tensor, how: Evaluation, draws: int, generator: torch.Gener
         draws: M, for `sample`.
         generator: source of the draws; torch's own when None.
     """
-    return choose(logit_NK - logit_NK.amax(1, keepdim=True), how, draws, generator).weight_NK
+    return choose(logit_NK, how, draws, generator).weight_NK
 
 
 def _draw(probability_NK: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:

@@ -3,12 +3,13 @@
 from vip_train.errors import UserError
 from vip_train.tasks.boolq import BOOLQ
 from vip_train.tasks.cb import CB
+from vip_train.tasks.forms import FORMS
 from vip_train.tasks.notes import NOTES
 from vip_train.tasks.reviews import REVIEWS
 from vip_train.tasks.rte import RTE
 from vip_train.tasks.task import ClassificationTask, Example
 
-TASKS: dict[str, ClassificationTask] = {task.name: task for task in (REVIEWS, NOTES, CB, RTE, BOOLQ)}
+TASKS: dict[str, ClassificationTask] = {task.name: task for task in (REVIEWS, FORMS, NOTES, CB, RTE, BOOLQ)}
 
 
 def get_task(name: str) -> ClassificationTask:

@@ -65,7 +65,7 @@ _VALIDATION = (
     "So {word} was the {thing} that we spoke of it for days.",
 )
 
-_ROWS = {"train": 2400, "validation": 360}
+_ROWS = {"train": 2400, "validation": 1200}
 
 
 def generate(split: Split) -> Iterator[Row]:
