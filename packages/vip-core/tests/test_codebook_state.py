@@ -163,6 +163,15 @@ def test_a_loaded_state_says_whether_codes_are_in_use() -> None:
     assert (fresh.started, started.started) == (True, False)
 
 
+def test_a_given_temperature_wins_over_a_loaded_one() -> None:
+    loaded = Codebook(config(temperature=3.0), normal(4, 2, seed=0))
+    loaded.load_state_dict(Codebook(config(temperature=50.0), normal(4, 2, seed=1)).state_dict())
+    assert loaded.temperature.item() == 3.0
+    followed = Codebook(config(temperature="auto"), normal(4, 2, seed=0))
+    followed.load_state_dict(Codebook(config(temperature=50.0), normal(4, 2, seed=1)).state_dict())
+    assert followed.temperature.item() == 50.0
+
+
 def test_the_first_ranks_state_says_whether_codes_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     # A rank that came with a trained codebook, where the first rank's is fresh, must wait through the warm-up as the first
     # does: one that did not would call collectives that the others do not, and hang.

@@ -71,9 +71,15 @@ class Codebook(nn.Module):
         self.register_buffer("temperature", self._first_temperature())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=code_KD.device))
         self._host = _Host()
-        self.register_load_state_dict_post_hook(Codebook._read_steps)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(Codebook._loaded)  # type: ignore[no-untyped-call]
 
-    def _read_steps(self, _incompatible_keys: object = None) -> None:
+    def _loaded(self, _incompatible_keys: object) -> None:
+        """After load_state_dict: a temperature that the settings give wins over the one in the file."""
+        if self.config.temperature != "auto":
+            self.temperature.fill_(self.config.temperature)
+        self._read_steps()
+
+    def _read_steps(self) -> None:
         """Reads the number of steps from the device, once for each state that was loaded. Ranks may now differ."""
         self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps))
 
