@@ -7,8 +7,9 @@ from vip_train.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
 from vip_train.backbones import BUNDLED, Backbone, load_backbone
 from vip_train.config import TrainConfig
 from vip_train.errors import UserError
+from vip_train.mixed import put_prompts
 from vip_train.model import VIPModel, VIPOutput
-from vip_train.predict import Prediction, predict
+from vip_train.predict import Prediction, predict, predict_mixed
 from vip_train.tasks import TASKS, ClassificationTask
 from vip_train.training import train
 
@@ -27,6 +28,8 @@ __all__ = [
     "load_adapter",
     "load_backbone",
     "predict",
+    "predict_mixed",
+    "put_prompts",
     "save_adapter",
     "train",
 ]
