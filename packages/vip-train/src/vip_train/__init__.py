@@ -3,7 +3,7 @@
 Read `model.py`, then `adapter.py`, `training.py`, `tasks/task.py`.
 """
 
-from vip_train.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
+from vip_train.adapter import Adapter, AdapterConfig, load_adapter, push_adapter, save_adapter
 from vip_train.backbones import BUNDLED, Backbone, load_backbone
 from vip_train.config import TrainConfig
 from vip_train.errors import UserError
@@ -29,6 +29,7 @@ __all__ = [
     "load_backbone",
     "predict",
     "predict_mixed",
+    "push_adapter",
     "put_prompts",
     "save_adapter",
     "train",

@@ -3,6 +3,7 @@
 B batch, S source tokens, P prompt tokens, L = P + S, T target tokens, D width, V vocabulary, K codes, A answers.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,9 +158,33 @@ class VIPModel(nn.Module):
 
         save_adapter(self, folder, **facts)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = "Upload VIP adapter",
+        token: str | bool | None = None,
+        **facts: Any,
+    ) -> str:
+        """Writes the adapter and uploads it to the Hugging Face hub; returns the address of the commit.
+
+        See `vip_train.adapter.push_adapter` for the named arguments and `save_adapter` for the facts, such as `backbone`.
+        """
+        from vip_train.adapter import push_adapter
+
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "adapter"
+            self.save_pretrained(folder, **facts)
+            return push_adapter(folder, repo_id, private=private, revision=revision, commit_message=commit_message, token=token)
+
     @classmethod
     def from_pretrained(cls, folder: Path | str, **options: Any) -> "VIPModel":
-        """Loads an adapter and its backbone; see `vip_train.adapter.load_adapter` for the arguments and more than the model."""
+        """Loads an adapter, from a folder or the hub, and its backbone.
+
+        See `vip_train.adapter.load_adapter` for the arguments and more than the model.
+        """
         from vip_train.adapter import load_adapter
 
         return load_adapter(folder, **options).model
