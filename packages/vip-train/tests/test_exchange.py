@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vip_train.adapter import Adapter, load_adapter
 from vip_train.backbones import Backbone
+from vip_train.cli import main
 from vip_train.data import encode_answers, encode_sources
 from vip_train.errors import UserError
 from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.model import VIPModel
 from vip_train.predict import predict
+from vip_train.tasks import get_task
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT 0.21 asks transformers 5.23 by an older name.
@@ -311,3 +313,38 @@ def test_a_folder_in_use_is_kept(soft: Adapter, foreign: Path) -> None:
     with pytest.raises(UserError, match="already holds files"):
         export_to_peft(soft, foreign)
     assert {path.name: path.read_bytes() for path in foreign.iterdir()} == before
+
+
+def test_both_ways_are_commands(foreign: Path, tiny_backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    flags = ["--backbone", str(tiny_backbone), "--task", "superglue/cb", "--max-source-length", "64"]
+    assert main(["import", "--prompt", str(foreign), "--output", str(ours), *flags]) == 0
+    assert capfd.readouterr().out == f"adapter {ours}\n"
+    config = load_adapter(ours).config
+    assert (config.answers, config.max_source_length) == (tuple(get_task("superglue/cb").answers.values()), 64)
+    assert main(["export", "--adapter", str(ours), "--output", str(theirs)]) == 0
+    assert capfd.readouterr().out == f"PEFT folder {theirs}\n"
+    rows = load_file(foreign / WEIGHTS)["prompt_embeddings"]
+    assert torch.equal(load_file(theirs / WEIGHTS)["prompt_embeddings"], rows[:5])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--prompt", "/nowhere/prompt.npy"], "/nowhere/prompt.npy: no such file"),
+        (["--prompt", "/nowhere/folder"], "/nowhere/folder: is neither a folder"),
+        (["--prompt", "mia/soft"], "mia/soft: is no folder, and cannot be had from the hub: HF_HUB_OFFLINE is set"),
+        (["--prompt", ".", "--task", "superglue/xyz"], "task=superglue/xyz: is unknown"),
+        (["--prompt", ".", "--output", "/dev/null"], "/dev/null: is there already"),
+        (["--prompt", ".", "--colour", "red"], "colour"),
+        ([], "prompt"),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_line(
+    flags: list[str], said: str, tiny_backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", "--output", str(tmp_path / "new"), "--backbone", str(tiny_backbone), *flags]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("vip-train: ")
+    assert said in line
+    assert not (tmp_path / "new").exists()

@@ -17,6 +17,7 @@ import pytest
 import torch
 from vip_train.adapter import load_adapter, push_adapter, read_adapter_config
 from vip_train.backbones import Backbone
+from vip_train.cli import main
 from vip_train.errors import UserError
 from vip_train.hub import find_folder, is_hub_id
 from vip_train.model import VIPModel
@@ -352,3 +353,30 @@ def test_only_a_whole_adapter_is_pushed(hub: Hub, saved: Path, tmp_path: Path) -
     assert str(saved / WEIGHTS) in refusal(push_adapter, saved, "mia/cb", token="writes")
     assert str(tmp_path / CONFIG) in refusal(push_adapter, tmp_path, "mia/cb", token="writes")
     assert hub.asked == []
+
+
+def test_the_example_of_the_readme_runs_as_printed(
+    hub: Hub, build: Any, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^### From the hub and to it\n\n```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "writes")
+    build().save_pretrained("runs/reviews-1/adapter", backbone=str(tiny_backbone))
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["adapter"].config == read_adapter_config(tmp_path / "runs" / "reviews-1" / "adapter")
+    assert hub.sent["create"]["visibility"] == "private"
+
+
+def test_pushing_is_a_command(
+    hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["push", "--adapter", str(saved), "--repository", "mia/cb", "--revision", "v2", "--message", "Better"]
+    assert main(arguments) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("vip-train: mia/cb: cannot be uploaded to the hub: ")
+    monkeypatch.setenv("HF_TOKEN", "writes")
+    assert main(arguments) == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith(f"commit {hub.address}/mia/cb/commit/")
+    assert set(hub.repositories["mia/cb"]["v2"]) == set(FILES)
+    assert hub.sent["header"]["summary"] == "Better"

@@ -7,6 +7,7 @@ from vip_train.adapter import Adapter, AdapterConfig, load_adapter, push_adapter
 from vip_train.backbones import BUNDLED, Backbone, load_backbone
 from vip_train.config import TrainConfig
 from vip_train.errors import UserError
+from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.mixed import put_prompts
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.predict import Prediction, predict, predict_mixed
@@ -25,6 +26,8 @@ __all__ = [
     "UserError",
     "VIPModel",
     "VIPOutput",
+    "export_to_peft",
+    "import_soft_prompt",
     "load_adapter",
     "load_backbone",
     "predict",
