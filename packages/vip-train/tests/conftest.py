@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.backbones import Backbone, load_backbone
 from vip_train.config import OptimizerConfig, TrainConfig
@@ -126,6 +126,26 @@ def saved(build: Callable[..., VIPModel], trained: Callable[..., VIPModel], back
     facts = {"backbone": backbone.name, "task": "superglue/cb", "answers": ("true", "false"), "max_source_length": 48}
     trained(build()).save_pretrained(tmp_path / "adapter", **facts)
     return tmp_path / "adapter"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A PEFT folder as PEFT lays it out: ten rows, of which an encoder reads five."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    save_file({"prompt_embeddings": torch.randn(10, 32)}, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "SEQ_2_SEQ_LM",
+        "base_model_name_or_path": "t5",
+        "num_virtual_tokens": 5,
+        "num_transformer_submodules": 2,
+        "token_dim": 32,
+        "prompt_tuning_init": "RANDOM",
+        "some_field_of_tomorrow": None,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,13 @@ def test_folders_may_be_named_by_text(build: Build, backbone: Backbone, tmp_path
     assert load_adapter(folder, backbone=backbone).config.backbone == backbone.name
 
 
+def test_a_loaded_adapter_is_saved_with_all_it_came_with(saved: Path, backbone: Backbone, tmp_path: Path) -> None:
+    load_adapter(saved, backbone=backbone).save_pretrained(tmp_path / "again", results="better")
+    assert read_adapter_config(tmp_path / "again") == read_adapter_config(saved)
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+    assert "better" in (tmp_path / "again" / CARD).read_text(encoding="utf-8")
+
+
 def test_a_copy_of_the_backbone_elsewhere_will_do(saved: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_backbone, tmp_path / "moved")
     load_adapter(saved, backbone=str(tmp_path / "moved"))
@@ -143,13 +150,21 @@ def test_the_files_hold_no_tensor_of_the_backbone(saved: Path, backbone: Backbon
 
 def test_the_card_says_what_it_is_and_its_code_runs(saved: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     card = (saved / CARD).read_text(encoding="utf-8")
-    assert f"base_model: {backbone.name}" in card
+    assert f"frozen backbone `{backbone.name}`" in card
     assert "superglue/cb" in card
     assert "No results were recorded." in card
     code = "\n".join(re.findall(r"^    (.*)$", card, flags=re.MULTILINE))
     namespace: dict[str, object] = {}
     exec(code.replace("this folder", str(saved)), namespace)
     assert isinstance(namespace["model"], VIPModel)
+
+
+@pytest.mark.parametrize(("name", "named"), [("google/t5-base-lm-adapt", True), ("bundled", False), ("./t5", False)])
+def test_the_head_of_the_card_names_a_backbone_of_the_hub_only(name: str, named: bool, build: Build, tmp_path: Path) -> None:
+    """The hub refuses a card whose base_model is not an id of its own."""
+    save_adapter(build(), tmp_path / "adapter", backbone=name)
+    _, head, _ = (tmp_path / "adapter" / CARD).read_text(encoding="utf-8").split("---\n")
+    assert head == f"library_name: vip\n{f'base_model: {name}' + chr(10) if named else ''}tags: [vip, soft-prompt, t5]\n"
 
 
 def test_results_are_put_on_the_card(build: Build, backbone: Backbone, tmp_path: Path) -> None:

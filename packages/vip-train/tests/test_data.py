@@ -37,6 +37,15 @@ def test_a_long_text_loses_its_end_but_not_its_closing(backbone: Backbone, texts
             assert ids_S[: len(row)] == row
 
 
+def test_each_text_may_have_a_limit_of_its_own(backbone: Backbone, texts: list[str]) -> None:
+    limits = [3, 480, 5, 480]
+    found = encode_sources(texts, backbone.tokenizer, limits)
+    assert found.truncated == 2
+    for row, (text, limit) in enumerate(zip(texts, limits, strict=True)):
+        (alone,) = encode_sources([text], backbone.tokenizer, limit).input_ids.tolist()
+        assert found.input_ids[row, : int(found.attention_mask[row].sum())].tolist() == alone
+
+
 def test_an_empty_text_is_its_closing(backbone: Backbone) -> None:
     found = encode_sources(["", "bake milo"], backbone.tokenizer, 480)
     assert found.input_ids[0, 0] == backbone.tokenizer.eos_token_id

@@ -194,6 +194,17 @@ def test_scores_of_answers_are_their_forward_losses(
     assert found_BA.requires_grad is False
 
 
+def test_targets_are_scored_for_the_rows_they_belong_to(
+    build: Build, backbone: Backbone, source: tuple[Tensor, Tensor]
+) -> None:
+    """In any order; a row may have several or none."""
+    model = build()
+    rows, words = torch.tensor([2, 0, 2, 3]), [WORDS[1], WORDS[0], WORDS[2], WORDS[1]]
+    label_NT = encode_answers(words, backbone.tokenizer)
+    found_N = model.score_targets(model.put_prompt(*source), rows, label_NT)
+    torch.testing.assert_close(found_N, model(source[0][rows], source[1][rows], label_NT).nll_B)
+
+
 def test_scores_belong_to_the_selection_they_are_given(build: Build, backbone: Backbone, source: tuple[Tensor, Tensor]) -> None:
     model = build(skip=False)
     answers_AT = encode_answers(WORDS, backbone.tokenizer)

@@ -1,20 +1,37 @@
 """The README's examples run as printed, its commands are understood, and its table of settings is that of the code."""
 
+import json
 import re
 import shlex
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from vip_train import TASKS, ClassificationTask, TrainConfig
+from vip_core import VIPConfig, VIPPrompt
+from vip_train import TASKS, ClassificationTask, TrainConfig, VIPModel, load_adapter, load_backbone
+from vip_train.cli import ExportConfig, ImportConfig, PushConfig
 from vip_train.config import parse
 from vip_train.pretrain.loop import PretrainConfig
 
 PACKAGE = Path(__file__).parent.parent
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
-USE, TASK = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+# HUB runs in test_hub.py, where there is one.
+USE, MIXED, HUB, EXCHANGE, TASK = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+CONFIGS = {"pretrain": PretrainConfig, "import": ImportConfig, "export": ExportConfig, "push": PushConfig}
 COMMANDS = re.findall(r"^    (.*(?:run\.py|vip-train \w+).*)$", README, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Path:
+    """A folder with the runs of two tasks on the bundled backbone, as training would leave them."""
+    backbone = load_backbone()
+    for name, length in (("reviews", 2), ("notes", 3)):
+        prompt = VIPPrompt(VIPConfig(prompt_length=length), backbone.model.get_input_embeddings().weight)
+        facts = {"backbone": "bundled", "task": name, "answers": ("true", "false")}
+        VIPModel(backbone.model, prompt).save_pretrained(tmp_path / "runs" / f"{name}-1" / "adapter", **facts)
+    return tmp_path
 
 
 def test_the_example_of_use_runs_as_printed(
@@ -27,6 +44,28 @@ def test_the_example_of_use_runs_as_printed(
     answer, codes = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(true|false) 0\.\d+", answer)
     assert re.fullmatch(r"tensor\(\[\d(, \d){2}\]\)", codes)
+
+
+def test_the_example_of_several_adapters_runs_as_printed(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bundled)
+    exec(compile(MIXED, "README.md", "exec"), {})
+    assert re.fullmatch(r"reviews (true|false)\nnotes (true|false)\n", capsys.readouterr().out)
+
+
+def test_the_example_of_exchange_runs_as_printed(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundled)
+    np.save("prompt.npy", np.ones((4, load_backbone().model.config.d_model), np.float32))
+    exec(compile(EXCHANGE, "README.md", "exec"), {})
+    assert load_adapter("my-adapter").config.answers == ("yes", "no")
+    assert json.loads(Path("PEFT_FOLDER/adapter_config.json").read_text())["num_virtual_tokens"] == 4
+
+
+@pytest.mark.parametrize("command", re.findall(r"`vip-train (push .*?)`", README))
+def test_commands_within_text_are_understood(command: str) -> None:
+    name, *flags = shlex.split(command)
+    assert isinstance(parse(CONFIGS[name], flags, prog=name), CONFIGS[name])
 
 
 def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> None:
@@ -43,7 +82,7 @@ def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command: str) -> None:
     before, name, after = re.split(r"(run\.py|vip-train \w+)", command, maxsplit=1)
-    kind: Any = PretrainConfig if name == "vip-train pretrain" else TrainConfig
+    kind: Any = CONFIGS.get(name.split()[-1], TrainConfig)
     assert isinstance(parse(kind, shlex.split(after), prog=name), kind)
     if "run.py" in name:
         assert (PACKAGE.parent.parent / f"{before.split()[-1]}{name}").is_file()

@@ -19,6 +19,7 @@ from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.backbones import Backbone, Precision, fingerprint, load_backbone
 from vip_train.errors import UserError
 from vip_train.files import new_folder
+from vip_train.hub import find_folder, is_hub_id, upload_folder
 from vip_train.model import VIPModel
 
 FORMAT_VERSION = 1
@@ -68,6 +69,17 @@ class Adapter(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     config: AdapterConfig
 
+    def save_pretrained(self, folder: Path | str, *, results: str = "") -> None:
+        """Writes it as it was loaded or imported; see `save_adapter`."""
+        save_adapter(self.model, folder, **self._facts(), results=results)
+
+    def push_to_hub(self, repo_id: str, *, results: str = "", **options: Any) -> str:
+        """Uploads it; see `push_adapter` for the options. A folder's own card stays with `push_adapter` alone."""
+        return self.model.push_to_hub(repo_id, **options, **self._facts(), results=results)
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: getattr(self.config, name) for name in ("backbone", "task", "answers", "max_source_length")}
+
 
 def save_adapter(
     model: VIPModel,
@@ -99,16 +111,7 @@ def save_adapter(
     for name, tensor in state.items():
         if not tensor.numel() or not torch.isfinite(tensor).all():
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} is empty or not finite, the adapter is not written")
-    config = AdapterConfig(
-        format_version=FORMAT_VERSION,
-        vip=model.prompt.config,
-        backbone=backbone,
-        backbone_fingerprint=fingerprint(model.backbone),
-        dim=model.prompt.prompt_PD.shape[1],
-        task=task,
-        answers=answers,
-        max_source_length=max_source_length,
-    )
+    config = adapter_config(model, backbone=backbone, task=task, answers=answers, max_source_length=max_source_length)
     if folder.is_dir() and (names := {path.name for path in folder.iterdir()}):
         if not names <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}:
             raise UserError(f"{folder}: holds files that are no adapter; choose another folder")
@@ -119,12 +122,65 @@ def save_adapter(
         (temporary / CARD_FILE).write_text(_card(config, state, results), encoding="utf-8")
 
 
+def adapter_config(
+    model: VIPModel, *, backbone: str, task: str = "", answers: tuple[str, ...] = (), max_source_length: int = 480
+) -> AdapterConfig:
+    """The configuration of a model, with the fingerprint of its backbone; the arguments are those of `save_adapter`."""
+    return AdapterConfig(
+        format_version=FORMAT_VERSION,
+        vip=model.prompt.config,
+        backbone=backbone,
+        backbone_fingerprint=fingerprint(model.backbone),
+        dim=model.prompt.prompt_PD.shape[1],
+        task=task,
+        answers=answers,
+        max_source_length=max_source_length,
+    )
+
+
+def push_adapter(
+    folder: Path | str,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = "Upload VIP adapter",
+    token: str | bool | None = None,
+) -> str:
+    """Uploads an adapter folder to the Hugging Face hub, its three files and nothing else that may lie there.
+
+    Others load it with the backbone of the recorded name, so that should be `bundled` or a hub id.
+
+    Args:
+        folder: written by `save_adapter`.
+        repo_id: `user/name`; made if there is none.
+        private: whether a repository made here is private; None leaves it to the account's setting.
+        revision: branch to commit to, made if there is none; None is the main one.
+        commit_message: first line of the commit.
+        token: with the right to write; None takes the login of this machine.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        UserError: the folder is no adapter, the token may not write there, or the hub cannot be reached.
+    """
+    folder = Path(folder)
+    read_adapter_config(folder)
+    if not (path := folder / WEIGHTS_FILE).is_file():
+        raise UserError(f"{path}: no such file")
+    files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+    return upload_folder(folder, repo_id, files, private=private, revision=revision, commit_message=commit_message, token=token)
+
+
 def _card(config: AdapterConfig, state: dict[str, Tensor], results: str) -> str:
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    # The hub refuses a card whose base_model is not an id of its own.
+    published = is_hub_id(config.backbone) and not Path(config.backbone).exists()
+    base = f"base_model: {config.backbone}\n" if published else ""
     return f"""---
 library_name: vip
-base_model: {config.backbone}
-tags: [vip, soft-prompt, t5]
+{base}tags: [vip, soft-prompt, t5]
 ---
 # VIP adapter{f" for {config.task}" if config.task else ""}
 
@@ -134,7 +190,7 @@ tags: [vip, soft-prompt, t5]
 {results or "No results were recorded."}
 
     from vip_train import VIPModel
-    model = VIPModel.from_pretrained("this folder")
+    model = VIPModel.from_pretrained("this folder")  # or its id on the hub
 """
 
 
@@ -179,6 +235,8 @@ def _whole(kind: type[Any], found: object, where: str) -> dict[str, Any]:
 def load_adapter(
     folder: Path | str,
     *,
+    revision: str | None = None,
+    token: str | bool | None = None,
     backbone: Backbone | str | None = None,
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
@@ -186,15 +244,18 @@ def load_adapter(
     """Loads an adapter with its backbone, in evaluation mode.
 
     Args:
-        folder: written by `save_adapter`.
+        folder: written by `save_adapter`, or text that names one on the Hugging Face hub, `user/name`. A folder wins.
+        revision: branch, tag or commit on the hub.
+        token: of the hub; None takes the login of this machine.
         backbone: one already loaded, or another name to load it by (a local copy, say); by default the recorded name.
         precision: dtype of the backbone if it is loaded here; the prompt is always fp32.
         device: where to put both; one already loaded stays where it is.
 
     Raises:
-        UserError: the folder is not a whole adapter, or the backbone is not the one it was trained for.
+        UserError: the folder is not a whole adapter, the backbone is not the one it was trained for, or the name is neither a
+            folder nor on the hub, or the hub cannot be reached.
     """
-    folder = Path(folder)
+    folder = find_folder(folder, (CONFIG_FILE, WEIGHTS_FILE), revision=revision, token=token)
     config = read_adapter_config(folder)
     loaded = (
         backbone

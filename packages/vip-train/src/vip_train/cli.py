@@ -1,19 +1,27 @@
-"""The commands: `vip-train train` (also `run.py`) and `vip-train pretrain`."""
+"""The commands: `vip-train train` (also `run.py`), `pretrain`, `import`, `export` and `push`."""
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from vip_train.adapter import load_adapter, push_adapter
+from vip_train.backbones import BUNDLED
 from vip_train.config import TrainConfig, parse
 from vip_train.errors import UserError
+from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.pretrain.loop import PretrainConfig, pretrain
+from vip_train.tasks import get_task
 from vip_train.training import train
 
-_USAGE = """usage: vip-train {train,pretrain} [flags]
+_USAGE = """usage: vip-train {train,pretrain,import,export,push} [flags]
 
   train     train a VIP adapter for a frozen T5 (the same as run.py)
   pretrain  make a small T5 backbone from a text corpus
+  import    make an adapter from a soft prompt of PEFT's or google-research's
+  export    make a folder of PEFT's from an adapter of method pt
+  push      upload an adapter to the Hugging Face hub
 
 vip-train COMMAND --help lists the flags of a command.
 """
@@ -64,7 +72,100 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     print(f"backbone {pretrain(config)}")
 
 
-_COMMANDS = {"train": train_command, "pretrain": pretrain_command}
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """One soft prompt to be read."""
+
+    prompt: str
+    """A PEFT folder of prompt tuning, the hub id of one, or a .npy file of google-research."""
+    output: Path
+    """Folder to create, an adapter."""
+    backbone: str = BUNDLED
+    """The T5 it was trained for: `bundled`, a folder, or a hub id. The files do not say; a wrong one gives wrong answers."""
+    task: str = ""
+    """The task it answers, for its fixed answers; by default its answers are free text."""
+    max_source_length: int = 480
+    """Source tokens to keep."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """One adapter to be written for PEFT."""
+
+    adapter: str
+    """An adapter of method pt: a folder, or a hub id."""
+    output: Path
+    """Folder to create."""
+    backbone: str | None = None
+    """Where its backbone is; by default the name it was trained by."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushConfig:
+    """One adapter to be uploaded. The right to write comes from the machine's login, or HF_TOKEN."""
+
+    adapter: Path
+    """Its folder."""
+    repository: str
+    """user/name on the hub; made if there is none."""
+    private: bool | None = None
+    """Whether a repository made here is private; by default as the account has it."""
+    revision: str | None = None
+    """Branch to commit to, made if there is none; by default the main one."""
+    message: str = "Upload VIP adapter"
+    """First line of the commit."""
+
+
+def import_command(arguments: Sequence[str]) -> None:
+    """Makes an adapter from a soft prompt."""
+    config = parse(ImportConfig, arguments, prog="vip-train import", description="Makes an adapter from a soft prompt.")
+    if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
+        raise UserError(f"{config.output}: is there already; choose another folder")
+    answers = tuple(dict.fromkeys(get_task(config.task).answers.values())) if config.task else ()
+    adapter = import_soft_prompt(
+        config.prompt,
+        config.backbone,
+        task=config.task,
+        answers=answers,
+        max_source_length=config.max_source_length,
+        revision=config.revision,
+    )
+    adapter.save_pretrained(config.output)
+    print(f"adapter {config.output}")
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Makes a PEFT folder from an adapter."""
+    config = parse(ExportConfig, arguments, prog="vip-train export", description="Writes an adapter of method pt for PEFT.")
+    adapter = load_adapter(config.adapter, backbone=config.backbone, revision=config.revision)
+    export_to_peft(adapter, config.output)
+    print(f"PEFT folder {config.output}")
+
+
+def push_command(arguments: Sequence[str]) -> None:
+    """Uploads an adapter."""
+    config = parse(PushConfig, arguments, prog="vip-train push", description="Uploads an adapter to the Hugging Face hub.")
+    address = push_adapter(
+        config.adapter,
+        config.repository,
+        private=config.private,
+        revision=config.revision,
+        commit_message=config.message,
+    )
+    print(f"commit {address}")
+
+
+_COMMANDS = {
+    "train": train_command,
+    "pretrain": pretrain_command,
+    "import": import_command,
+    "export": export_command,
+    "push": push_command,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,17 +39,21 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-def encode_sources(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sources:
+def encode_sources(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int | Sequence[int]) -> Sources:
     """Tokenises source texts, closes each with `</s>` and pads them on the right to the longest.
 
-    A text longer than `max_length` loses its end but not its `</s>`.
+    A text longer than `max_length`, which may be one for each, loses its end but not its `</s>`.
     """
     rows = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
-    kept = [row if len(row) <= max_length else [*row[: max_length - 1], tokenizer.eos_token_id] for row in rows]
+    limits = [max_length] * len(rows) if isinstance(max_length, int) else max_length
+    kept = [
+        row if len(row) <= limit else [*row[: limit - 1], tokenizer.eos_token_id]
+        for row, limit in zip(rows, limits, strict=True)
+    ]
     ids = pad_sequence([torch.tensor(row) for row in kept], batch_first=True, padding_value=tokenizer.pad_token_id)
     length = torch.tensor([len(row) for row in kept])
     mask = (torch.arange(ids.shape[1]) < length[:, None]).long()
-    return Sources(ids, mask, sum(len(row) > max_length for row in rows))
+    return Sources(ids, mask, sum(len(row) > limit for row, limit in zip(rows, limits, strict=True)))
 
 
 def encode_answers(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Tensor:

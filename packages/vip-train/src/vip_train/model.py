@@ -3,6 +3,7 @@
 B batch, S source tokens, P prompt tokens, L = P + S, T target tokens, D width, V vocabulary, K codes, A answers.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,27 +119,38 @@ class VIPModel(nn.Module):
             prompted: from `put_prompt`, so that the selection belongs to these very scores.
             answers_AT: token ids of the answers, closed by `</s>`; -100 where padded.
         """
+        batch, answers = len(prompted.mask_BL), len(answers_AT)
+        row_N = torch.arange(batch, device=answers_AT.device).repeat_interleave(answers)
+        return self.score_targets(prompted, row_N, answers_AT.repeat(batch, 1)).view(batch, answers)
+
+    @torch.no_grad()
+    def score_targets(self, prompted: Prompted, row_N: Tensor, label_NT: Tensor) -> Tensor:
+        """Negative log-likelihood of N targets, [N] in nats, from one encoder pass, however many of them a text has.
+
+        Args:
+            prompted: from `put_prompt`.
+            row_N: which row of it each target belongs to.
+            label_NT: token ids of the targets, closed by `</s>`; -100 where padded.
+        """
         hidden_BLD = self._encode(prompted)
-        batch, answers = len(hidden_BLD), len(answers_AT)
-        start_B1 = self.backbone.prepare_decoder_input_ids_from_labels(answers_AT)[:1, :1].expand(batch, 1)
+        start_B1 = self.backbone.prepare_decoder_input_ids_from_labels(label_NT)[:1, :1].expand(len(hidden_BLD), 1)
         first = self.backbone(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BLD),
             attention_mask=prompted.mask_BL,
             decoder_input_ids=start_B1,
             use_cache=True,
         )
-        # The first token and all keys and values of the encoder are computed once per text, not once per answer.
+        # The first token and all keys and values of the encoder are computed once per text, not once per target.
         cache = first.past_key_values
-        cache.batch_repeat_interleave(answers)
-        label_NT = answers_AT.repeat(batch, 1)
+        cache.reorder_cache(row_N)
         rest = self.backbone(
-            encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BLD.repeat_interleave(answers, 0)),
-            attention_mask=prompted.mask_BL.repeat_interleave(answers, 0),
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BLD[row_N]),
+            attention_mask=prompted.mask_BL[row_N],
             decoder_input_ids=label_NT[:, :-1].clamp_min(0),
             past_key_values=cache,
         )
-        logit_NTV = torch.cat([first.logits.repeat_interleave(answers, 0), rest.logits], dim=1)
-        return target_nll(logit_NTV, label_NT).view(batch, answers)
+        logit_NTV = torch.cat([first.logits[row_N], rest.logits], dim=1)
+        return target_nll(logit_NTV, label_NT)
 
     def save_pretrained(self, folder: Path | str, **facts: Any) -> None:
         """Writes the adapter; see `vip_train.adapter.save_adapter` for the arguments."""
@@ -146,9 +158,33 @@ class VIPModel(nn.Module):
 
         save_adapter(self, folder, **facts)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = "Upload VIP adapter",
+        token: str | bool | None = None,
+        **facts: Any,
+    ) -> str:
+        """Writes the adapter and uploads it to the Hugging Face hub; returns the address of the commit.
+
+        See `vip_train.adapter.push_adapter` for the named arguments and `save_adapter` for the facts, such as `backbone`.
+        """
+        from vip_train.adapter import push_adapter
+
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "adapter"
+            self.save_pretrained(folder, **facts)
+            return push_adapter(folder, repo_id, private=private, revision=revision, commit_message=commit_message, token=token)
+
     @classmethod
     def from_pretrained(cls, folder: Path | str, **options: Any) -> "VIPModel":
-        """Loads an adapter and its backbone; see `vip_train.adapter.load_adapter` for the arguments and more than the model."""
+        """Loads an adapter, from a folder or the hub, and its backbone.
+
+        See `vip_train.adapter.load_adapter` for the arguments and more than the model.
+        """
         from vip_train.adapter import load_adapter
 
         return load_adapter(folder, **options).model
