@@ -38,8 +38,8 @@ def test_the_example_of_use_runs_as_printed(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("runs/reviews-1").mkdir(parents=True)
-    saved.rename("runs/reviews-1/adapter")
+    Path("runs/forms-1").mkdir(parents=True)
+    saved.rename("runs/forms-1/adapter")
     exec(compile(USE, "README.md", "exec"), {})
     answer, codes = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(true|false) 0\.\d+", answer)

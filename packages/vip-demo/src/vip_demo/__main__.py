@@ -20,7 +20,7 @@ class DemoConfig:
     """Which adapters the page offers, and where it is served."""
 
     adapter: Path | None = None
-    """Folder of the one adapter to show, such as runs/reviews-1/adapter."""
+    """Folder of the one adapter to show, such as runs/forms-1/adapter."""
     adapters: Path = Path("runs")
     """Folder under which all adapters are offered; not read when `adapter` is given."""
     port: int = 7860

@@ -65,11 +65,11 @@ class EngineConfig:
 class TrainConfig:
     """One training run."""
 
-    task: str = "reviews"
-    """Registered name: reviews, forms, notes, superglue/cb, superglue/rte, superglue/boolq."""
+    task: str = "forms"
+    """Registered name: forms, reviews, notes, superglue/cb, superglue/rte, superglue/boolq."""
     data_dir: Path | None = None
     """Folder that holds the task's official folder (such as CB/train.jsonl).
-    By default tasks come from the hub; `reviews`, `forms` and `notes` are built in."""
+    By default tasks come from the hub; `forms`, `reviews` and `notes` are built in."""
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
     precision: Precision = "auto"

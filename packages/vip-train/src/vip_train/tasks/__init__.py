@@ -9,7 +9,7 @@ from vip_train.tasks.reviews import REVIEWS
 from vip_train.tasks.rte import RTE
 from vip_train.tasks.task import ClassificationTask, Example
 
-TASKS: dict[str, ClassificationTask] = {task.name: task for task in (REVIEWS, FORMS, NOTES, CB, RTE, BOOLQ)}
+TASKS: dict[str, ClassificationTask] = {task.name: task for task in (FORMS, REVIEWS, NOTES, CB, RTE, BOOLQ)}
 
 
 def get_task(name: str) -> ClassificationTask:
