@@ -362,10 +362,11 @@ def test_the_example_of_the_readme_runs_as_printed(
     (code,) = re.findall(r"^### From the hub and to it\n\n```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", "writes")
-    build().save_pretrained("runs/reviews-1/adapter", backbone=str(tiny_backbone))
+    (folder,) = re.findall(r'push_adapter\("(.*?)"', code)
+    build().save_pretrained(folder, backbone=str(tiny_backbone))
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["adapter"].config == read_adapter_config(tmp_path / "runs" / "reviews-1" / "adapter")
+    assert names["adapter"].config == read_adapter_config(tmp_path / folder)
     assert hub.sent["create"]["visibility"] == "private"
 
 

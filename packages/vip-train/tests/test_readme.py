@@ -27,7 +27,7 @@ COMMANDS = re.findall(r"^    (.*(?:run\.py|vip-train \w+).*)$", README, flags=re
 def bundled(tmp_path: Path) -> Path:
     """A folder with the runs of two tasks on the bundled backbone, as training would leave them."""
     backbone = load_backbone()
-    for name, length in (("reviews", 2), ("notes", 3)):
+    for name, length in (("forms", 2), ("notes", 3)):
         prompt = VIPPrompt(VIPConfig(prompt_length=length), backbone.model.get_input_embeddings().weight)
         facts = {"backbone": "bundled", "task": name, "answers": ("true", "false")}
         VIPModel(backbone.model, prompt).save_pretrained(tmp_path / "runs" / f"{name}-1" / "adapter", **facts)
@@ -51,7 +51,7 @@ def test_the_example_of_several_adapters_runs_as_printed(
 ) -> None:
     monkeypatch.chdir(bundled)
     exec(compile(MIXED, "README.md", "exec"), {})
-    assert re.fullmatch(r"reviews (true|false)\nnotes (true|false)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"forms (true|false)\nnotes (true|false)\n", capsys.readouterr().out)
 
 
 def test_the_example_of_exchange_runs_as_printed(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
