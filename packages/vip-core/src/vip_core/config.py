@@ -73,7 +73,7 @@ class ContextualizerConfig:
 class QuantizerConfig:
     """The codebook and how vectors are drawn from it (paper, section 3.2)."""
 
-    codes: int = 100
+    codes: int = 40
     """K, the number of codes. Paper: 10·P = 1000."""
     draws: int = 10
     """M, codes drawn per prompt token in training."""
