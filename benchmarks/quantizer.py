@@ -10,7 +10,7 @@ held at once beyond what was there before the step. Rows:
 - vector-quantize-pytorch: its hard EMA quantizer (one code per token, no draws) behind vip_core's paper-shaped contextualizer.
 - vip_core, paper: `VIPConfig.paper()`.
 - vip_core, recommended: `VIPConfig()` at the same P and K, past its warm-up.
-- vip_core, as it comes (whole prompt only): `VIPConfig()` with its own P = 10 and K = 100, past its warm-up.
+- vip_core, as it comes (whole prompt only): `VIPConfig()` with its own P = 10 and K = 40, past its warm-up.
 
     nox -s bench -- quantizer [--quick] [--batch 32 --source 384 --prompt 100 --dim 768 --codes 1000 --draws 10 --rounds 9]
 """

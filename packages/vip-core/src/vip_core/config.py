@@ -78,8 +78,8 @@ class QuantizerConfig:
     draws: int = 10
     """M, codes drawn per prompt token in training."""
     temperature: float | Literal["auto"] = "auto"
-    """τ, in squared units of the embedding. `auto` keeps the mean entropy of a token's weights at log 2,
-    so that a token takes about two codes. Paper: 100."""
+    """τ, in squared units of the embedding. `auto` is as high as it can be while a token takes about two codes,
+    none of them much farther than its nearest. Paper: 100."""
     commitment: float = 0.1
     """β, the weight of mean((sg(p^q) - p^c)²) in the loss."""
     decay: float = 0.9
