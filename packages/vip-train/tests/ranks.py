@@ -13,10 +13,11 @@ from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.backbones import Backbone, Precision, load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
-from vip_train.engine import World, build_engine, join_world, leave_world
+from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
 from vip_train.tasks import Example
+from vip_train.world import World, join_world, leave_world
 
 ANSWERS = ("ba", "milotura", "ke lo")
 EXAMPLES = [Example(f"Bake milo tura {number * number}.", ANSWERS[number % 3], "") for number in range(8)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig
-from vip_train.config import EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
+from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig
 
@@ -51,7 +51,8 @@ OTHER = TrainConfig(
         evaluate_every=2,
         seed=9,
     ),
-    engine=EngineConfig(name="deepspeed", zero_stage=0),
+    engine=EngineConfig(name="deepspeed", zero_stage=3, offload="nvme", nvme_path=Path("local disk")),
+    checkpoint=CheckpointConfig(every=7, keep=1),
 )
 
 
@@ -178,7 +179,14 @@ def test_help_names_every_setting_and_what_it_is(capsys: pytest.CaptureFixture[s
         (("--optimizer.clip-norm", "-0.5"), "optimizer.clip_norm=-0.5"),
         (("--optimizer.prompt-learning-rate", "inf"), "optimizer.prompt_learning_rate"),
         (("--optimizer.contextualizer-learning-rate", "nan"), "optimizer.contextualizer_learning_rate"),
-        (("--engine.zero-stage", "3"), "engine.zero_stage=3"),
+        (("--engine.zero-stage", "4"), "engine.zero_stage=4"),
+        (("--engine.zero-stage", "0", "--engine.offload", "cpu"), "engine.offload=cpu"),
+        (("--engine.zero-stage", "2", "--engine.offload", "nvme", "--engine.nvme-path", "disk"), "engine.offload=nvme"),
+        (("--engine.zero-stage", "3", "--engine.offload", "nvme"), "engine.nvme_path=None"),
+        (("--engine.zero-stage", "3", "--engine.nvme-path", "disk"), "engine.nvme_path=disk"),
+        (("--engine.offload", "tape"), "engine.offload"),
+        (("--checkpoint.every", "0"), "checkpoint.every=0"),
+        (("--checkpoint.keep", "0"), "checkpoint.keep=0"),
         (("--max-source-length", "1"), "max_source_length=1"),
         (("--vip.prompt-length", "0"), "prompt_length=0"),
         (("--vip.quantizer.decay", "1"), "decay=1"),

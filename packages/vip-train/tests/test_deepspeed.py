@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from vip_train.engine import World
+from vip_train.world import World
 
 RUN = Path(__file__).parent.parent / "run.py"
 LIMIT = 500  # seconds for whatever starts processes: collectives wait for ever
