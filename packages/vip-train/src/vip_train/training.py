@@ -24,7 +24,7 @@ from vip_train.runs import RunFolder, settings
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
 from vip_train.tasks import Example, get_task
-from vip_train.world import World, join_world, leave_world
+from vip_train.world import World, join_world, leave_world, lost_another
 
 
 def next_output(task: str, root: Path = Path("runs")) -> Path:
@@ -66,6 +66,13 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
         world.first_does(lambda: folder.look())
         answers = tuple(dict.fromkeys(task.answers.values()))
         _Run(config, world, deepspeed, examples, validation, answers, folder).complete()
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise UserError(
+            f"process {world.rank} lost another process; why that one ended is said above or by the launcher. "
+            f"The same command with --output {output} continues from the newest checkpoint"
+        ) from error
     finally:
         folder.close()
         leave_world()

@@ -118,6 +118,11 @@ def join_world(*, deepspeed: bool) -> World:
     return World(rank, size, device)
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """Whether this is what a collective raises when another process has ended."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
 def leave_world() -> None:
     """Says goodbye to the other processes, so that none waits for this one."""
     if not dist.is_initialized():
