@@ -20,6 +20,7 @@ from torch import Tensor
 from vip_train.world import World
 
 RUN = Path(__file__).parent.parent / "run.py"
+VICTIM = Path(__file__).with_name("victim.py")
 LIMIT = 500  # seconds for whatever starts processes: collectives wait for ever
 RANKS = 2
 NO_DEEPSPEED = shutil.which("g++") is None or importlib.util.find_spec("deepspeed") is None
@@ -215,6 +216,16 @@ def test_one_process_trains_twice_alike(execute: Execute, flags: list[str], tmp_
     assert run.stdout.count("DeepSpeed ZeRO 2, 1 process on cpu") == 2
     one, two = ((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_a_killed_process_ends_the_run_with_a_reason(
+    deepspeed: Callable[..., CompletedProcess[str]], flags: list[str], tmp_path: Path
+) -> None:
+    run = deepspeed(VICTIM, "die", *flags, "--checkpoint.every", 1, "--output", tmp_path / "run")
+    assert run.returncode != 0
+    assert "return code = -9" in run.stderr + run.stdout, "the launcher says of what a process died"
+    assert "vip-train: process 0 lost another process" in run.stderr
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"step-00000001", "step-00000002"}
 
 
 def test_an_error_ends_all_processes(deepspeed: Callable[..., CompletedProcess[str]], flags: list[str], tmp_path: Path) -> None:

@@ -38,13 +38,13 @@ def test_auto_is_deepspeed_when_its_command_started_the_process(name: Any, launc
     assert uses_deepspeed(EngineConfig(name=name), launched_by_deepspeed=launched) is expected
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_adafactor_with_partitions_is_refused_with_the_reason(stage: int, build: Build) -> None:
     with pytest.raises(UserError, match=rf"^optimizer.name=adafactor: needs engine.zero_stage=0\W+at {stage} ZeRO flattens"):
         build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=True)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_adafactor_in_plain_torch_is_fine_whatever_the_stage(stage: int, build: Build) -> None:
     build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=False)
 
