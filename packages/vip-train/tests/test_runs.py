@@ -172,6 +172,31 @@ def test_a_finished_run_is_refused(config: TrainConfig) -> None:
     assert refusal(config).endswith("already holds files of a finished run; choose another folder or remove it")
 
 
+def test_a_run_killed_as_it_wrote_its_adapter_leaves_no_half_of_it(
+    config: TrainConfig, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands for a kill: the temporary folder stays."""
+    assert config.output is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("vip_train.adapter.save_file", lambda *_: die())
+        patched.setattr("vip_train.files.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(Broken):
+            train(config)
+    assert len(list(config.output.glob(".adapter.*"))) == 1
+    assert leavings(train(config)) == whole
+    assert {path.name for path in config.output.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+
+
+def test_a_file_system_without_locks_will_do(
+    killed: Path, config: TrainConfig, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert leavings(train(config)) == whole
+
+
 def test_other_settings_are_refused_by_key(killed: Path, config: TrainConfig) -> None:
     other = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, prompt_learning_rate=0.2))
     assert "optimizer.prompt_learning_rate=0.1, it cannot go on with optimizer.prompt_learning_rate=0.2" in refusal(other)

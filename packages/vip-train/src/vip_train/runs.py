@@ -106,6 +106,10 @@ class RunFolder:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(f"{self.path}: another process trains in it") from error
+            except OSError:
+                pass  # a file system without locks, such as Lustre mounted without them; what follows works there too
+            for left in self.path.glob(".adapter.*"):
+                shutil.rmtree(left)  # a process was killed as it wrote the adapter
         with self._writing(METRICS_FILE):
             metrics = self.path / METRICS_FILE
             if metrics.exists():
