@@ -3,11 +3,12 @@
 The argument is a JSON file: a list of jobs, each with a `name`, `ranks`, `flags`, and whichever of these it wants:
 `kill_at` (SIGKILL to all ranks), `kill_one_at` (to the last rank alone), `stop_at` (SIGTERM to the last rank alone); each names
 the step in which it happens. What rank R of job N says goes to `N.R.log` beside the file, exit statuses of all to
-`statuses.json`; minus the signal for a process that was killed.
+`statuses.json`, minus the signal for a process that was killed. Checkpoints that a kill of all left are copied to folder `N`.
 """
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -91,5 +92,8 @@ if __name__ == "__main__":
     for job in json.loads(plan.read_text(encoding="utf-8")):
         started = time.monotonic()
         found[job["name"]] = run(job, plan.parent)
+        if "kill_at" in job:
+            output = job["flags"][job["flags"].index("--output") + 1]
+            shutil.copytree(plan.parent / output / "checkpoints", plan.parent / job["name"])
         print(f"{job['name']}: {found[job['name']]} in {time.monotonic() - started:.1f} s", flush=True)
     (plan.parent / "statuses.json").write_text(json.dumps(found), encoding="utf-8")

@@ -85,7 +85,8 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(execute: Execute, flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("resume")
-    fixed = [*flags, "--optimizer.steps", "9", "--checkpoint.every", "2"]
+    wide = ("--vip.contextualizer.width", "32", "--vip.contextualizer.feedforward", "64")
+    fixed = [*flags, *wide, "--optimizer.steps", "9", "--checkpoint.every", "2"]
     (folder / "plan.json").write_text(json.dumps(jobs(fixed)), encoding="utf-8")
     script = Path(__file__).with_name("forks.py")
     run = execute("env", "-C", folder, sys.executable, script, folder / "plan.json", timeout=550, DS_ACCELERATOR="cpu")
@@ -120,6 +121,19 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_all_stages_learn_the_same(engine: str, ran: Ran) -> None:
     close(ran.adapter(f"{engine}, whole"), ran.adapter("torch, whole"))
+
+
+@pytest.mark.parametrize("engine", KILLED)
+def test_a_checkpoint_is_whole_and_small_whoever_wrote_it(engine: str, ran: Ran) -> None:
+    folder = ran.folder / f"{engine}, killed" / "step-00000004"
+    held = 0
+    for name in ("prompt.safetensors", "optimizer.safetensors"):
+        found, expected = load_file(folder / name), load_file(ran.folder / "torch, killed" / "step-00000004" / name)
+        assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in expected.items()}
+        assert all(value.numel() for value in found.values())
+        close(found, expected)
+        held += sum(value.numel() * value.element_size() for value in found.values())
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1.2 * held
 
 
 @pytest.mark.parametrize("name", ELASTIC)
