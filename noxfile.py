@@ -91,7 +91,7 @@ def bench(session: nox.Session) -> None:
     name, *arguments = session.posargs
     if name not in scripts:
         session.error(f"no benchmark {name!r}; there are: {', '.join(scripts) or 'none yet'}")
-    install(session, *PACKAGES, groups=["bench"])
+    install(session, *PACKAGES, groups=["bench"], extras=["deepspeed"] if shutil.which("g++") else [])
     session.run("python", str(scripts[name].relative_to(ROOT)), *arguments)
 
 

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
-from vip_train.backbones import Backbone, Precision, load_backbone
+from vip_train.backbones import Backbone, Precision, backbone_dtype, fingerprint, load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
-from vip_train.engine import World, build_engine, join_world, leave_world
+from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
+from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
+from vip_train.world import World, join_world, leave_world
+from vip_train.zero import loading_config
 
 ANSWERS = ("ba", "milotura", "ke lo")
 EXAMPLES = [Example(f"Bake milo tura {number * number}.", ANSWERS[number % 3], "") for number in range(8)]
@@ -28,6 +31,7 @@ Found = dict[str, Any]
 
 def make(backbone: Backbone, method: Any) -> VIPModel:
     """The same model in every process."""
+    embedding = backbone.model.get_input_embeddings().weight
     config = VIPConfig(
         prompt_length=3,
         method=method,
@@ -35,7 +39,8 @@ def make(backbone: Backbone, method: Any) -> VIPModel:
         quantizer=QuantizerConfig(codes=7, draws=4, warmup_steps=2),
     )
     torch.manual_seed(0)
-    return VIPModel(backbone.model, VIPPrompt(config, backbone.model.get_input_embeddings().weight)).train()
+    with whole([embedding]):
+        return VIPModel(backbone.model, VIPPrompt(config, embedding)).train()
 
 
 def batch_of(backbone: Backbone, rank: int, size: int) -> Batch:
@@ -48,7 +53,14 @@ def batch_of(backbone: Backbone, rank: int, size: int) -> Batch:
 
 
 def state_of(model: VIPModel) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.prompt.state_dict().items()}
+    with whole(model.prompt.parameters()):
+        return {name: value.detach().clone() for name, value in model.prompt.state_dict().items()}
+
+
+def figures(model: VIPModel, backbone: Backbone, world: World, **values: int) -> Found:
+    """What an evaluation finds, in single numbers."""
+    record = evaluate(model, UNEVEN, ANSWERS, backbone.tokenizer, world, max_source_length=480, **values).record()
+    return {name: value for name, value in record.items() if isinstance(value, float)}
 
 
 def learn(
@@ -62,29 +74,36 @@ def learn(
     precision: Precision = "fp32",
 ) -> Found:
     """A few steps; `stage` None is plain torch."""
-    backbone = load_backbone(str(folder), precision=precision)
-    model = make(backbone, method)
     config = OptimizerConfig(
         batch_size=len(EXAMPLES), name=optimizer, clip_norm=clip, prompt_learning_rate=0.1, contextualizer_learning_rate=0.01
     )
     deepspeed = stage is not None
-    engine = build_engine(model, config, EngineConfig(zero_stage=stage or 0), world, deepspeed=deepspeed)
+    how = EngineConfig(zero_stage=stage or 0)
+    sharded = loading_config(config, how, world, backbone_dtype(precision, world.device)) if deepspeed else None
+    backbone = load_backbone(str(folder), precision=precision, sharded=sharded)
+    model = make(backbone, method)
+    engine = build_engine(model, config, how, world, deepspeed=deepspeed)
     torch.manual_seed(world.rank)
     batch = batch_of(backbone, world.rank, world.size)
     states = []
     for _ in range(STEPS):
         engine.step(engine.forward(*batch).loss)
         states.append(state_of(model))
-    frozen = load_backbone(str(folder), precision=precision).model.state_dict()
-    kept = all(torch.equal(value, frozen[name]) for name, value in model.backbone.state_dict().items())
-    return {"states": states, "backbone kept": kept}
+    frozen = load_backbone(str(folder), precision=precision).model
+    held = sum(parameter.numel() for parameter in model.backbone.parameters())
+    parts = [(is_sharded(parameter), parameter.dtype) for parameter in model.backbone.parameters()]
+    kept = fingerprint(model.backbone) == fingerprint(frozen) and {dtype for _, dtype in parts} == {frozen.dtype}
+    found: Found = {"states": states, "backbone kept": kept, "sharded": all(part for part, _ in parts), "held": held}
+    if sharded is not None:
+        found["uneven"] = figures(model, backbone, world, batch_size=1)
+    return found
 
 
 def measure(folder: Path, world: World) -> Found:
     """An evaluation on examples that do not divide evenly."""
     backbone = load_backbone(str(folder))
     model = make(backbone, "vip-c").eval()
-    return evaluate(model, UNEVEN, ANSWERS, backbone.tokenizer, world, max_source_length=480)._asdict()
+    return figures(model, backbone, world)
 
 
 def main() -> None:
@@ -94,11 +113,12 @@ def main() -> None:
     found: dict[str, Found] = {"world": {"rank": world.rank, "size": world.size, "sum": world.sum(1.0, float(world.rank))}}
     found["evaluation"] = measure(folder, world)
     found["torch"] = learn(folder, world, stage=None)
-    for stage in (0, 1, 2):
+    for stage in (0, 1, 2, 3):
         found[f"zero {stage}"] = learn(folder, world, stage=stage)
     found["zero 2, clip 0"] = learn(folder, world, stage=2, clip=0.0)
     found["zero 0, adafactor"] = learn(folder, world, stage=0, optimizer="adafactor")
     found["codebook, zero 2, bf16"] = learn(folder, world, stage=2, method="vip", precision="bf16")
+    found["codebook, zero 3, bf16"] = learn(folder, world, stage=3, method="vip", precision="bf16")
     found["codebook, torch"] = learn(folder, world, stage=None, method="vip")
     leave_world()
     torch.save(found, results / f"{world.rank}.pt")

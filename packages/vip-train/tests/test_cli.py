@@ -52,9 +52,12 @@ def test_a_run_that_breaks_off_ends_with_its_reason_on_a_line_of_its_own(
     run = execute(sys.executable, RUN, *flags, *rates, "--vip.method", "vip-c", "--output", tmp_path / "run")
     assert run.returncode == 2
     # Before it the progress bar has been drawn; carriage returns begin a line too.
-    assert run.stderr.splitlines()[-1].startswith("vip-train: the loss is not finite at step 3")
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("vip-train: the loss is not finite at step 2: lower the learning rates; its batch is in ")
     assert "Traceback" not in run.stderr
-    assert list(tmp_path.iterdir()) == []
+    batch = tmp_path / "run" / "not-finite-step-00000002.json"
+    assert last.endswith(str(batch))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml", batch.name}
 
 
 # --- in this process ---

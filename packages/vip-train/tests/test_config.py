@@ -1,6 +1,8 @@
 """Settings from flags and YAML: what they mean, what is refused and by which name, and that they are written back whole."""
 
 import dataclasses
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig
-from vip_train.config import EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
+from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
+from vip_train.engine import check_engine
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig
 
@@ -51,7 +54,8 @@ OTHER = TrainConfig(
         evaluate_every=2,
         seed=9,
     ),
-    engine=EngineConfig(name="deepspeed", zero_stage=0),
+    engine=EngineConfig(name="deepspeed", zero_stage=3, offload="nvme", nvme_path=Path("local disk")),
+    checkpoint=CheckpointConfig(every=7, keep=1),
 )
 
 
@@ -178,7 +182,14 @@ def test_help_names_every_setting_and_what_it_is(capsys: pytest.CaptureFixture[s
         (("--optimizer.clip-norm", "-0.5"), "optimizer.clip_norm=-0.5"),
         (("--optimizer.prompt-learning-rate", "inf"), "optimizer.prompt_learning_rate"),
         (("--optimizer.contextualizer-learning-rate", "nan"), "optimizer.contextualizer_learning_rate"),
-        (("--engine.zero-stage", "3"), "engine.zero_stage=3"),
+        (("--engine.zero-stage", "4"), "engine.zero_stage=4"),
+        (("--engine.zero-stage", "0", "--engine.offload", "cpu"), "engine.offload=cpu"),
+        (("--engine.zero-stage", "2", "--engine.offload", "nvme", "--engine.nvme-path", "disk"), "engine.offload=nvme"),
+        (("--engine.zero-stage", "3", "--engine.offload", "nvme"), "engine.nvme_path=None"),
+        (("--engine.zero-stage", "3", "--engine.nvme-path", "disk"), "engine.nvme_path=disk"),
+        (("--engine.offload", "tape"), "engine.offload"),
+        (("--checkpoint.every", "0"), "checkpoint.every=0"),
+        (("--checkpoint.keep", "0"), "checkpoint.keep=0"),
         (("--max-source-length", "1"), "max_source_length=1"),
         (("--vip.prompt-length", "0"), "prompt_length=0"),
         (("--vip.quantizer.decay", "1"), "decay=1"),
@@ -262,9 +273,37 @@ def test_there_are_configurations() -> None:
     assert CONFIGS
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_configuration_of_the_package_is_valid(path: Path) -> None:
     assert read("--config", str(path)) != TrainConfig()
+
+
+SIZES = [path for path in CONFIGS if path.parent.name != "configs"]
+PROCESSES = {"one-gpu": 1, "one-node": 8, "two-nodes": 16}
+
+
+def test_there_is_a_configuration_for_each_size_and_machine() -> None:
+    found = {(path.parent.name, path.stem) for path in SIZES}
+    assert found == {(size, machine) for size in ("t5-base", "t5-3b", "t5-11b") for machine in PROCESSES}
+
+
+@pytest.mark.parametrize("path", SIZES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_configuration_of_a_machine_says_what_it_takes_and_how_to_start_it(path: Path) -> None:
+    config = read("--config", str(path))
+    assert config.optimizer.batch_size % PROCESSES[path.stem] == 0
+    assert (config.engine.name == "deepspeed") is (path.stem != "one-gpu")
+    check_engine(config.optimizer, config.engine, deepspeed=config.engine.name == "deepspeed")
+    header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("#"))
+    assert "an estimate by arithmetic and not a measurement" in header
+    launchers = {"one-gpu": ["python "], "one-node": ["deepspeed ", "torchrun "], "two-nodes": ["--hostfile", "torchrun "]}
+    for needed in ("#SBATCH", "srun", "--signal=TERM@", *launchers[path.stem]):
+        assert needed in header
+    commands = re.findall(r"run\.py +(--config .*)", header.replace("\\\n#", ""))
+    assert len(commands) == {"one-gpu": 2, "one-node": 3, "two-nodes": 3}[path.stem]
+    for command in commands:
+        _, name, *rest = shlex.split(command)
+        assert path.samefile(path.parents[4] / name)
+        assert read("--config", str(path), *rest).output == Path(f"runs/{path.parent.name}")
 
 
 def test_the_papers_configuration_is_the_papers_prompt() -> None:

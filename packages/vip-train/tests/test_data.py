@@ -1,6 +1,5 @@
 """Truncation, masks, padded answers and the order of shuffled batches."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vip_train.backbones import Backbone
-from vip_train.data import Batch, Shuffled, collator, encode_answers, encode_sources
+from vip_train.data import Batch, Shuffled, collator, digest, encode_answers, encode_sources
 from vip_train.tasks import Example
 
 
@@ -79,44 +78,48 @@ def numbers(examples: Sequence[Example]) -> Batch:
     return Batch(found, torch.ones_like(found), found)
 
 
-def epochs(count: int, *, of: int, rank: int = 0, ranks: int = 1, batch: int = 3, seed: int = 0) -> list[list[int]]:
-    """The example numbers that a rank sees, epoch by epoch."""
+def steps(count: int, *, of: int, rank: int = 0, ranks: int = 1, batch: int = 3, seed: int = 0) -> list[list[int]]:
+    """The example numbers that a rank reads, step by step."""
     examples = [Example(str(number), "", "") for number in range(of)]
     batches = Shuffled(examples, batch_size=batch, rank=rank, world_size=ranks, seed=seed, collate=numbers)
-    share = -(-of // ranks)
-    found = []
-    for _ in range(count):
-        seen: list[int] = []
-        while len(seen) < share:
-            seen += next(batches).input_ids.flatten().tolist()
-        found.append(seen)
-    return found
+    return [batches.batch(step).input_ids.flatten().tolist() for step in range(1, count + 1)]
+
+
+def epochs(count: int, *, of: int, seed: int = 0) -> list[list[int]]:
+    """The example numbers of each epoch, in order."""
+    return steps(count, of=of, batch=of, seed=seed)
 
 
 @given(size=st.integers(1, 40), batch=st.integers(1, 50), seed=st.integers(0, 100))
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_every_epoch_has_every_example_once(size: int, batch: int, seed: int) -> None:
-    for seen in epochs(3, of=size, batch=batch, seed=seed):
-        assert sorted(seen) == list(range(size))
+def test_batches_are_full_and_every_epoch_has_every_example_once(size: int, batch: int, seed: int) -> None:
+    found = steps(-(-3 * size // batch), of=size, batch=batch, seed=seed)
+    assert {len(seen) for seen in found} == {batch}
+    stream = [number for seen in found for number in seen]
+    for epoch in range(3):
+        assert sorted(stream[epoch * size : (epoch + 1) * size]) == list(range(size))
 
 
-@given(share=st.integers(1, 12), ranks=st.integers(2, 4), seed=st.integers(0, 100))
+@given(share=st.integers(1, 8), ranks=st.integers(2, 4), size=st.integers(1, 40), seed=st.integers(0, 100))
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_ranks_share_an_epoch_without_overlap(share: int, ranks: int, seed: int) -> None:
-    parts = [epochs(2, of=share * ranks, rank=rank, ranks=ranks, seed=seed) for rank in range(ranks)]
-    for epoch in range(2):
-        assert sorted(number for part in parts for number in part[epoch]) == list(range(share * ranks))
+def test_a_step_reads_the_same_examples_on_any_number_of_processes(share: int, ranks: int, size: int, seed: int) -> None:
+    whole = steps(5, of=size, batch=share * ranks, seed=seed)
+    parts = [steps(5, of=size, rank=rank, ranks=ranks, batch=share * ranks, seed=seed) for rank in range(ranks)]
+    for step, batch in enumerate(whole):
+        assert {len(part[step]) for part in parts} == {share}
+        assert sorted(number for part in parts for number in part[step]) == sorted(batch)
 
 
-@given(size=st.integers(1, 30), ranks=st.integers(2, 4))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_an_uneven_epoch_repeats_as_few_examples_as_it_can(size: int, ranks: int) -> None:
-    """All ranks see equally many, or collectives of one would wait for another in vain."""
-    parts = [epochs(1, of=size, rank=rank, ranks=ranks)[0] for rank in range(ranks)]
-    assert {len(part) for part in parts} == {-(-size // ranks)}
-    counts = Counter(number for part in parts for number in part)
-    assert set(counts) == set(range(size))
-    assert sum(counts.values()) - size == -size % ranks
+def test_a_step_can_be_read_without_those_before_it() -> None:
+    examples = [Example(str(number), "", "") for number in range(7)]
+    batches = Shuffled(examples, batch_size=3, rank=0, world_size=1, seed=4, collate=numbers)
+    forwards = [batches.rows(step) for step in range(1, 9)]
+    assert [batches.rows(step) for step in range(8, 0, -1)] == forwards[::-1]
+
+
+def test_processes_that_do_not_divide_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size=3 must be divisible by world_size=2"):
+        steps(1, of=7, ranks=2)
 
 
 def test_the_seed_decides_the_order() -> None:
@@ -124,9 +127,12 @@ def test_the_seed_decides_the_order() -> None:
     assert epochs(2, of=30, seed=7) != epochs(2, of=30, seed=8)
 
 
-def test_the_order_does_not_depend_on_torch_randomness() -> None:
+def test_the_order_neither_follows_nor_moves_torchs_randomness() -> None:
     torch.manual_seed(1)
     first = epochs(2, of=30)
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(after, torch.get_rng_state())
     torch.manual_seed(2)
     assert epochs(2, of=30) == first
 
@@ -137,9 +143,7 @@ def test_epochs_differ_in_order() -> None:
     assert first != sorted(first)
 
 
-@pytest.mark.parametrize("batch", [4, 30])
-def test_batches_are_full_but_the_last(batch: int) -> None:
-    examples = [Example(str(number), "", "") for number in range(30)]
-    batches = Shuffled(examples, batch_size=batch, rank=0, world_size=1, seed=0, collate=numbers)
-    sizes = [len(next(batches).input_ids) for _ in range(-(-30 // batch))]
-    assert sizes == [batch] * (30 // batch) + ([30 % batch] if 30 % batch else [])
+def test_the_digest_is_of_every_text_and_its_split() -> None:
+    one, other = Example("a", "b", "c"), Example("a", "b", "d")
+    assert digest([one], [other]) == digest([one], [other])
+    assert len({digest([one], [other]), digest([other], [one]), digest([one, other], []), digest([one, other])}) == 4

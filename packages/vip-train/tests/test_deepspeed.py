@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from vip_train.engine import World
+from vip_train.world import World
 
 RUN = Path(__file__).parent.parent / "run.py"
+VICTIM = Path(__file__).with_name("victim.py")
 LIMIT = 500  # seconds for whatever starts processes: collectives wait for ever
 RANKS = 2
 NO_DEEPSPEED = shutil.which("g++") is None or importlib.util.find_spec("deepspeed") is None
@@ -79,6 +80,7 @@ LIKE_ALONE: dict[str, dict[str, Any]] = {
     "zero 0": {},
     "zero 1": {},
     "zero 2": {},
+    "zero 3": {},
     "zero 2, clip 0": {"clip": 0.0},
     "zero 0, adafactor": {"optimizer": "adafactor"},
 }
@@ -121,7 +123,7 @@ def test_clipping_was_put_to_the_test(found: list[dict[str, Any]]) -> None:
     assert not torch.allclose(clipped, free, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["codebook, zero 2, bf16", "codebook, torch"])
+@pytest.mark.parametrize("name", ["codebook, zero 2, bf16", "codebook, zero 3, bf16", "codebook, torch"])
 def test_processes_hold_one_prompt_in_fp32_whose_codes_move(name: str, found: list[dict[str, Any]]) -> None:
     first, second = (rank[name]["states"] for rank in found)
     for one, other in zip(first, second, strict=True):
@@ -137,8 +139,21 @@ def test_processes_hold_one_prompt_in_fp32_whose_codes_move(name: str, found: li
 
 def test_the_backbone_keeps_its_values_and_its_dtype(found: list[dict[str, Any]]) -> None:
     for rank in found:
-        for name in (*LIKE_ALONE, "codebook, zero 2, bf16", "codebook, torch"):
+        for name in (*LIKE_ALONE, "codebook, zero 2, bf16", "codebook, zero 3, bf16", "codebook, torch"):
             assert rank[name]["backbone kept"], name
+            assert rank[name]["sharded"] is ("zero 3" in name), name
+
+
+def test_at_stage_3_uneven_ranks_evaluate_alike(found: list[dict[str, Any]]) -> None:
+    """Five examples one by one: the second process has nothing in the last round, and a forward is a collective."""
+    assert found[0]["zero 3"]["uneven"] == found[1]["zero 3"]["uneven"]
+    assert found[0]["zero 3"]["uneven"]["nll"] > 0
+
+
+def test_what_is_trained_is_in_step_at_stage_3_and_starts_from_the_vocabulary(found: list[dict[str, Any]]) -> None:
+    for name, value in found[0]["zero 3"]["states"][0].items():
+        assert value.numel() > 0, name
+        assert torch.equal(value, found[1]["zero 3"]["states"][0][name]), name
 
 
 def test_an_uneven_evaluation_is_that_of_one_process(
@@ -201,6 +216,16 @@ def test_one_process_trains_twice_alike(execute: Execute, flags: list[str], tmp_
     assert run.stdout.count("DeepSpeed ZeRO 2, 1 process on cpu") == 2
     one, two = ((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_a_killed_process_ends_the_run_with_a_reason(
+    deepspeed: Callable[..., CompletedProcess[str]], flags: list[str], tmp_path: Path
+) -> None:
+    run = deepspeed(VICTIM, "die", *flags, "--checkpoint.every", 1, "--output", tmp_path / "run")
+    assert run.returncode != 0
+    assert "return code = -9" in run.stderr + run.stdout, "the launcher says of what a process died"
+    assert "vip-train: process 0 lost another process" in run.stderr
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"step-00000001", "step-00000002"}
 
 
 def test_an_error_ends_all_processes(deepspeed: Callable[..., CompletedProcess[str]], flags: list[str], tmp_path: Path) -> None:

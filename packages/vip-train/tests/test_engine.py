@@ -1,6 +1,5 @@
 """Which engine runs, what it optimises, plain torch against steps by hand; test_deepspeed.py and test_torchrun.py have more."""
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,10 @@ import torch
 from vip_train.backbones import Backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
-from vip_train.engine import TorchEngine, World, build_engine, join_world, leave_world, uses_deepspeed
+from vip_train.engine import TorchEngine, build_engine, uses_deepspeed
 from vip_train.errors import UserError
 from vip_train.model import VIPModel
+from vip_train.world import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 Build = Callable[..., VIPModel]
@@ -38,13 +38,13 @@ def test_auto_is_deepspeed_when_its_command_started_the_process(name: Any, launc
     assert uses_deepspeed(EngineConfig(name=name), launched_by_deepspeed=launched) is expected
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_adafactor_with_partitions_is_refused_with_the_reason(stage: int, build: Build) -> None:
     with pytest.raises(UserError, match=rf"^optimizer.name=adafactor: needs engine.zero_stage=0\W+at {stage} ZeRO flattens"):
         build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=True)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_adafactor_in_plain_torch_is_fine_whatever_the_stage(stage: int, build: Build) -> None:
     build_engine(build(), OptimizerConfig(name="adafactor"), EngineConfig(zero_stage=stage), ALONE, deepspeed=False)
 
@@ -127,35 +127,3 @@ def test_a_learning_rate_of_zero_keeps_its_group(build: Build, batch: Batch) -> 
     engine.step(engine.forward(*batch).loss)
     assert torch.equal(model.prompt.prompt_PD, before["prompt_PD"])
     assert not torch.equal(model.prompt.state_dict()["contextualizer.up.weight"], before["contextualizer.up.weight"])
-
-
-# --- the world ---
-
-
-def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    world = join_world(deepspeed=False)
-    assert (world.rank, world.size, world.first) == (0, 1, True)
-    assert world.sum(1.5, 2.0) == [1.5, 2.0]
-    tensor = torch.tensor([3.0])
-    assert world.sum_(tensor) is tensor
-    assert not torch.distributed.is_initialized()
-    leave_world()
-
-
-def test_only_rank_zero_is_first() -> None:
-    assert not World(rank=1, size=2, device=torch.device("cpu")).first
-
-
-def test_deepspeed_that_is_not_installed_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "deepspeed":
-            raise ImportError("No module named 'deepspeed'")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=r"DeepSpeed is not installed; pip install 'vip-train\[deepspeed\]'"):
-        join_world(deepspeed=True)

@@ -8,10 +8,10 @@ import torch
 from vip_core import QuantizerConfig
 from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources
-from vip_train.engine import World
 from vip_train.evaluation import Evaluation, baseline, evaluate
 from vip_train.model import VIPModel
 from vip_train.tasks import Example
+from vip_train.world import World
 
 ANSWERS = ("ba", "milotura", "ke lo")
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

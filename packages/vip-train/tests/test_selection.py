@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 import torch
 from torch import Tensor
-from vip_train.engine import World
 from vip_train.selection import Selection, SelectionTally
 from vip_train.tasks import Example
+from vip_train.world import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 

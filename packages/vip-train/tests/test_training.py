@@ -15,11 +15,11 @@ from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.adapter import load_adapter, read_adapter_config
 from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
-from vip_train.engine import World
 from vip_train.errors import UserError
 from vip_train.evaluation import baseline, evaluate
 from vip_train.tasks import get_task
 from vip_train.training import next_output, train
+from vip_train.world import World
 
 METHODS: list[Any] = ["vip", "vip-c", "vip-q", "pt"]
 Settings = Callable[..., TrainConfig]
@@ -196,37 +196,6 @@ def test_what_cannot_be_loaded_is_named_and_nothing_is_left(
     values: dict[str, Any], named: str, settings: Settings, tmp_path: Path
 ) -> None:
     assert named in refusal(settings(output=tmp_path / "run", **values))
-
-
-@pytest.mark.parametrize("warmup_steps", [0, 9])
-@pytest.mark.parametrize("method", ["vip", "vip-c"])
-def test_a_loss_that_is_not_finite_is_refused_with_what_to_change(
-    method: Any, warmup_steps: int, settings: Settings, tmp_path: Path
-) -> None:
-    config = settings(
-        output=tmp_path / "run", prompt_learning_rate=1e30, contextualizer_learning_rate=1e30, steps=8, evaluate_every=4
-    )
-    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=warmup_steps)
-    vip = dataclasses.replace(config.vip, method=method, quantizer=quantizer)
-    assert "lower the learning rates" in refusal(dataclasses.replace(config, vip=vip))
-
-
-def test_a_last_step_that_breaks_the_prompt_is_refused(settings: Settings, tmp_path: Path) -> None:
-    """The loss of that step is still finite; what is saved afterwards is useless."""
-    config = settings(
-        output=tmp_path / "run", prompt_learning_rate=1e30, contextualizer_learning_rate=1e30, steps=1, evaluate_every=1
-    )
-    assert "lower the learning rates" in refusal(config)
-
-
-def test_an_interruption_leaves_nothing_behind(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vip_train.training.evaluate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings(output=tmp_path / "run"))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_are_numbered(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def save_adapter(
     answers: tuple[str, ...] = (),
     max_source_length: int = 480,
     results: str = "",
+    backbone_fingerprint: str = "",
 ) -> None:
     """Writes an adapter folder in one step: a reader sees the old one or the new one, never a part.
 
@@ -101,6 +102,7 @@ def save_adapter(
         answers: its fixed answers.
         max_source_length: source tokens kept.
         results: a few lines of Markdown for the model card.
+        backbone_fingerprint: if it is known already; made from the backbone otherwise, which has to be whole then.
 
     Raises:
         ValueError: a tensor is empty or not finite, so the adapter would be useless.
@@ -111,7 +113,14 @@ def save_adapter(
     for name, tensor in state.items():
         if not tensor.numel() or not torch.isfinite(tensor).all():
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} is empty or not finite, the adapter is not written")
-    config = adapter_config(model, backbone=backbone, task=task, answers=answers, max_source_length=max_source_length)
+    config = adapter_config(
+        model,
+        backbone=backbone,
+        task=task,
+        answers=answers,
+        max_source_length=max_source_length,
+        backbone_fingerprint=backbone_fingerprint,
+    )
     if folder.is_dir() and (names := {path.name for path in folder.iterdir()}):
         if not names <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}:
             raise UserError(f"{folder}: holds files that are no adapter; choose another folder")
@@ -123,14 +132,20 @@ def save_adapter(
 
 
 def adapter_config(
-    model: VIPModel, *, backbone: str, task: str = "", answers: tuple[str, ...] = (), max_source_length: int = 480
+    model: VIPModel,
+    *,
+    backbone: str,
+    task: str = "",
+    answers: tuple[str, ...] = (),
+    max_source_length: int = 480,
+    backbone_fingerprint: str = "",
 ) -> AdapterConfig:
     """The configuration of a model, with the fingerprint of its backbone; the arguments are those of `save_adapter`."""
     return AdapterConfig(
         format_version=FORMAT_VERSION,
         vip=model.prompt.config,
         backbone=backbone,
-        backbone_fingerprint=fingerprint(model.backbone),
+        backbone_fingerprint=backbone_fingerprint or fingerprint(model.backbone),
         dim=model.prompt.prompt_PD.shape[1],
         task=task,
         answers=answers,

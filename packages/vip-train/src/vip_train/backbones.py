@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, T5F
 from transformers.utils import logging as transformers_logging
 
 from vip_train.errors import UserError
+from vip_train.sharding import sharded_loading, whole
 
 BUNDLED = "bundled"
 """The name of the small T5 that ships inside this package."""
@@ -48,13 +49,20 @@ def backbone_folder(name: str) -> str:
     return str(files("vip_train") / "backbone") if name == BUNDLED else name
 
 
-def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device: torch.device | str = "cpu") -> Backbone:
+def load_backbone(
+    name: str = BUNDLED,
+    *,
+    precision: Precision = "fp32",
+    device: torch.device | str = "cpu",
+    sharded: dict[str, Any] | None = None,
+) -> Backbone:
     """Loads a T5-family encoder-decoder, freezes it and switches its dropout off for good.
 
     Args:
         name: `bundled`, a folder in transformers' format, or a hub id such as `google/t5-base-lm-adapt`.
         precision: dtype of the weights, see `backbone_dtype`.
         device: where to put it.
+        sharded: a DeepSpeed configuration with ZeRO stage 3, to spread it over all processes; see `vip_train.sharding`.
 
     Raises:
         UserError: nothing of that name can be loaded, it is not a T5, or fp16 was asked for.
@@ -68,7 +76,7 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
         if kind != "t5":
             raise UserError(f"{name}: is a {kind} model, a T5 was expected")
         tokenizer = AutoTokenizer.from_pretrained(source)
-        with _quiet_transformers():
+        with _quiet_transformers(), sharded_loading(sharded):
             loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
@@ -78,7 +86,8 @@ def load_backbone(name: str = BUNDLED, *, precision: Precision = "fp32", device:
         raise UserError(f"{name}: lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; it is not a whole T5")
     model.requires_grad_(False)
     model.eval()
-    torch.nn.Module.to(model, device)
+    if sharded is None:
+        torch.nn.Module.to(model, device)
     return Backbone(model, tokenizer, name)
 
 
@@ -102,11 +111,13 @@ def fingerprint(model: T5ForConditionalGeneration) -> str:
     """SHA-256 over the names, shapes and bf16 values of all weights, as `sha256:...`.
 
     Rounding to bf16 makes it the same whether the backbone is held in fp32 or bf16. Tied weights count under each name.
+    Of a sharded backbone one weight at a time is gathered, so every process has to ask.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        with whole([tensor]):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(_bytes(tensor))
     return f"sha256:{digest.hexdigest()}"
 
 

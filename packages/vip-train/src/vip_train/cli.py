@@ -9,11 +9,14 @@ from pathlib import Path
 from vip_train.adapter import load_adapter, push_adapter
 from vip_train.backbones import BUNDLED
 from vip_train.config import TrainConfig, parse
-from vip_train.errors import UserError
+from vip_train.errors import Stopped, ToldElsewhere, UserError
 from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.pretrain.loop import PretrainConfig, pretrain
 from vip_train.tasks import get_task
 from vip_train.training import train
+
+STOPPED = 75
+"""Exit status of a run that a signal stopped after a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 _USAGE = """usage: vip-train {train,pretrain,import,export,push} [flags]
 
@@ -169,7 +172,10 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status: 0, or 2 after one line on stderr saying what is wrong."""
+    """Runs a command; returns its exit status.
+
+    0: done. 2: one line on stderr says what is wrong. 75: a signal stopped the run, and the same command continues it.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(_USAGE, end="")
@@ -179,9 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         _COMMANDS[given[0]](given[1:])
+    except ToldElsewhere:
+        return 2
     except UserError as error:
         print(f"vip-train: {error}", file=sys.stderr)
         return 2
+    except Stopped as error:
+        if _speaks():
+            print(f"vip-train: {error}", file=sys.stderr)
+        return STOPPED
     return 0
 
 

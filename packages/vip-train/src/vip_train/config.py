@@ -54,11 +54,40 @@ class EngineConfig:
     name: Literal["auto", "torch", "deepspeed"] = "auto"
     """`auto` is DeepSpeed when started by the `deepspeed` command and plain torch otherwise."""
     zero_stage: int = 2
-    """What DeepSpeed partitions over processes: 0 nothing, 1 optimizer state, 2 gradients too."""
+    """What DeepSpeed partitions over processes: 0 nothing, 1 optimizer state, 2 gradients too, 3 the frozen backbone too."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where DeepSpeed keeps what it partitions. `cpu`: optimizer state, and at stage 3 the backbone, in main memory.
+    `nvme` (stage 3): the backbone in files under `nvme_path`, the small optimizer state in main memory."""
+    nvme_path: Path | None = None
+    """Folder on a local disk, for `offload=nvme`."""
 
     def __post_init__(self) -> None:
-        if self.zero_stage not in (0, 1, 2):
-            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
+        if self.offload != "none" and self.zero_stage == 0:
+            raise ValueError(f"engine.offload={self.offload}: needs engine.zero_stage 1, 2 or 3; stage 0 keeps all where it is")
+        if self.offload == "nvme" and self.zero_stage != 3:
+            raise ValueError(
+                f"engine.offload=nvme: needs engine.zero_stage=3; at {self.zero_stage} the backbone is not partitioned, "
+                "and the optimizer state is too small to be worth a disk"
+            )
+        if (self.offload == "nvme") != (self.nvme_path is not None):
+            raise ValueError(f"engine.nvme_path={self.nvme_path} must be given with engine.offload=nvme, and only then")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What a run that is broken off can continue from. See `vip_train.checkpoint`."""
+
+    every: int = 100
+    """Steps between checkpoints. One more is written when a signal stops the run."""
+    keep: int = 2
+    """How many of the newest are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"checkpoint.{name}={getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +104,7 @@ class TrainConfig:
     precision: Precision = "auto"
     """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. fp16 is refused, T5 overflows in it."""
     output: Path | None = None
-    """Folder to create; by default the next free runs/<task>-<number>."""
+    """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>."""
     max_source_length: int = 480
     """Source tokens kept. Paper: 480."""
     vip: VIPConfig = VIPConfig()
@@ -84,6 +113,8 @@ class TrainConfig:
     """Its training."""
     engine: EngineConfig = EngineConfig()
     """Plain torch or DeepSpeed."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """What a broken-off run continues from."""
 
     def __post_init__(self) -> None:
         if self.max_source_length < 2:

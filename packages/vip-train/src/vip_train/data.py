@@ -1,12 +1,13 @@
 """From examples to padded batches. B batch, S source tokens, T target tokens, A answers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, cast
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from vip_core.losses import IGNORED
 
@@ -75,13 +76,16 @@ def collator(tokenizer: PreTrainedTokenizerBase, max_source_length: int) -> Call
 
 
 class Shuffled:
-    """Endless shuffled batches of one rank's share; every epoch has another order, the same for the same seed.
+    """Endless shuffled batches. Which examples a step reads depends on seed and step alone, not on the number of processes.
+
+    Epochs follow each other without a gap, each in an order of its own, so every batch is full and every process gets
+    equally many examples. There is no state: a run that continues asks for the step it has come to.
 
     Args:
-        examples: at least one per rank.
-        batch_size: examples of this rank per batch.
+        examples: at least one.
+        batch_size: examples of a batch over all processes together.
         rank: of this process.
-        world_size: number of processes.
+        world_size: number of processes; divides the batch size.
         seed: of the order.
         collate: from `collator`.
     """
@@ -96,20 +100,40 @@ class Shuffled:
         seed: int,
         collate: Callable[[Sequence[Example]], Batch],
     ) -> None:
-        # A sequence is all a map-style data set has to be, though torch's types ask for a Dataset.
-        data = cast(Dataset[Example], examples)
-        self._sampler: DistributedSampler[Example] = DistributedSampler(
-            data, num_replicas=world_size, rank=rank, shuffle=True, seed=seed
-        )
-        self._loader: DataLoader[Example] = DataLoader(data, batch_size=batch_size, sampler=self._sampler, collate_fn=collate)
-        self._epoch = 0
-        self._batches: Iterator[Batch] = iter(self._loader)
+        if batch_size % world_size:
+            raise ValueError(f"batch_size={batch_size} must be divisible by world_size={world_size}")
+        self._examples = examples
+        self._batch_size = batch_size
+        self._rank, self._world_size = rank, world_size
+        self._seed = seed
+        self._collate = collate
+        self._epoch = -1
 
-    def __next__(self) -> Batch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            self._epoch += 1
-            self._sampler.set_epoch(self._epoch)
-            self._batches = iter(self._loader)
-            return next(self._batches)
+    def rows(self, step: int) -> list[int]:
+        """Which examples all processes together read in a step; steps count from 1."""
+        first = (step - 1) * self._batch_size
+        places = (divmod(place, len(self._examples)) for place in range(first, first + self._batch_size))
+        return [self._order(epoch)[place] for epoch, place in places]
+
+    def share(self, step: int) -> list[int]:
+        """Which of them this process reads."""
+        return self.rows(step)[self._rank :: self._world_size]
+
+    def batch(self, step: int) -> Batch:
+        """This process's share of a step's batch."""
+        return self._collate([self._examples[row] for row in self.share(step)])
+
+    def _order(self, epoch: int) -> list[int]:
+        if self._epoch != epoch:
+            generator = torch.Generator().manual_seed(self._seed + epoch)
+            self._epoch = epoch
+            self._epoch_order: list[int] = torch.randperm(len(self._examples), generator=generator).tolist()
+        return self._epoch_order
+
+
+def digest(*splits: Sequence[Example]) -> str:
+    """SHA-256 over the examples, by which a run that continues knows its data."""
+    found = hashlib.sha256()
+    for examples in splits:
+        found.update(json.dumps(examples).encode())
+    return f"sha256:{found.hexdigest()}"

@@ -4,46 +4,16 @@ Both take the same model, the same optimizer and the same calls, so there is one
 and sees every rank as a world of its own when DeepSpeed runs on CPUs; see docs/decisions.md.
 """
 
-import os
-import sys
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.errors import UserError
 from vip_train.model import VIPModel, VIPOutput
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among the others."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes files and prints."""
-        return self.rank == 0
-
-    def sum(self, *values: float) -> list[float]:
-        """Each value summed over all processes."""
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        if self.size > 1:
-            dist.all_reduce(total)
-        return [float(value) for value in total]
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        """A tensor summed over all processes, in place."""
-        if self.size > 1:
-            dist.all_reduce(tensor)
-        return tensor
+from vip_train.world import World
 
 
 class Engine(Protocol):
@@ -54,6 +24,12 @@ class Engine(Protocol):
 
     def step(self, loss: Tensor) -> None:
         """Gradients of `loss` averaged over processes, clipped, applied and cleared."""
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Copies of the whole optimizer state as `<key>/<parameter>`, the same for every engine. Every process has to ask."""
+
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """Goes on from what any engine's `optimizer_state` gave, before the first step. Every process has to call it."""
 
 
 class TorchEngine:
@@ -79,40 +55,32 @@ class TorchEngine:
         self._optimizer.step()
         self._optimizer.zero_grad()
 
-
-class DeepSpeedEngine:
-    """DeepSpeed ZeRO. The backbone is held in its own dtype by us, so all that DeepSpeed trains is in fp32."""
-
-    def __init__(
-        self, model: VIPModel, optimizer: torch.optim.Optimizer, config: OptimizerConfig, world: World, zero_stage: int
-    ) -> None:
-        import deepspeed
-
-        self._engine: Any
-        self._engine, *_ = deepspeed.initialize(
-            model=model,
-            optimizer=optimizer,
-            config={
-                "train_micro_batch_size_per_gpu": config.batch_size // world.size,
-                "gradient_accumulation_steps": 1,
-                "gradient_clipping": config.clip_norm,
-                "zero_optimization": {"stage": zero_stage},
-                "zero_allow_untested_optimizer": True,
-            },
-        )
-        for name, buffer in model.prompt.named_buffers():
-            if buffer.is_floating_point() and buffer.dtype != torch.float32:
-                raise RuntimeError(f"DeepSpeed cast the buffer {name} to {buffer.dtype}; deepspeed>=0.19.3 does not")
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
+    def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine`."""
-        output: VIPOutput = self._engine(input_ids, attention_mask, labels)
-        return output
+        return unpartitioned_state(self._model, self._optimizer)
 
-    def step(self, loss: Tensor) -> None:
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine`."""
-        self._engine.backward(loss)
-        self._engine.step()
+        load_unpartitioned_state(self._model, self._optimizer, state)
+
+
+def unpartitioned_state(model: VIPModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimizer that holds the prompt's own parameters, as `Engine.optimizer_state` gives it."""
+    return {
+        f"{key}/{name}": value.detach().cpu().clone()
+        for name, parameter in model.prompt.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_unpartitioned_state(model: VIPModel, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    """Puts it back."""
+    parameters = dict(model.prompt.named_parameters())
+    for path, value in state.items():
+        key, _, name = path.partition("/")
+        parameter = parameters[name]
+        # torch counts steps on the CPU wherever the parameter is.
+        optimizer.state[parameter][key] = value.clone() if key == "step" else value.to(parameter.device, copy=True)
 
 
 def uses_deepspeed(config: EngineConfig, *, launched_by_deepspeed: bool) -> bool:
@@ -120,53 +88,36 @@ def uses_deepspeed(config: EngineConfig, *, launched_by_deepspeed: bool) -> bool
     return config.name == "deepspeed" or (config.name == "auto" and launched_by_deepspeed)
 
 
-def join_world(*, deepspeed: bool) -> World:
-    """Joins the processes a launcher started, or stands alone.
+def check_engine(config: OptimizerConfig, engine: EngineConfig, *, deepspeed: bool) -> None:
+    """Refuses what the engine cannot do, before anything is loaded.
 
     Raises:
-        UserError: DeepSpeed is wanted and not installed.
+        UserError: Adafactor with a ZeRO stage that flattens parameters, or offload that cannot work.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    if deepspeed:
-        try:
-            import deepspeed as library
-        except ImportError as error:
-            raise UserError("engine=deepspeed: DeepSpeed is not installed; pip install 'vip-train[deepspeed]'") from error
-        for name, value in {
-            "RANK": "0",
-            "WORLD_SIZE": "1",
-            "LOCAL_RANK": "0",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": "0",
-        }.items():
-            os.environ.setdefault(name, value)
-        library.init_distributed()
-    elif size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(rank, size, device)
-
-
-def leave_world() -> None:
-    """Says goodbye to the other processes, so that none waits for this one."""
-    if not dist.is_initialized():
+    if not deepspeed:
+        if engine.offload != "none":
+            raise UserError(f"engine.offload={engine.offload}: needs DeepSpeed; plain torch keeps all where it trains")
         return
-    library = sys.modules.get("deepspeed")
-    if library is not None and library.comm.is_initialized():
-        library.comm.destroy_process_group()  # its caches of groups go too, so that another run in this process may follow
-    else:
-        dist.destroy_process_group()
+    if config.name == "adafactor" and engine.zero_stage > 0:
+        raise UserError(
+            f"optimizer.name=adafactor: needs engine.zero_stage=0; at {engine.zero_stage} ZeRO flattens what it factors"
+        )
+    if engine.offload == "nvme":
+        from deepspeed.ops.op_builder import AsyncIOBuilder
+
+        if engine.nvme_path is None or not engine.nvme_path.is_dir():
+            raise UserError(f"engine.nvme_path={engine.nvme_path}: no such folder")
+        if not AsyncIOBuilder().is_compatible(verbose=False):
+            raise UserError("engine.offload=nvme: DeepSpeed cannot build async_io here; install libaio-dev")
 
 
 def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig, world: World, *, deepspeed: bool) -> Engine:
     """An engine over the prompt's two parameter groups.
 
     Raises:
-        UserError: Adafactor with a ZeRO stage that flattens parameters.
+        UserError: see `check_engine`.
     """
+    check_engine(config, engine, deepspeed=deepspeed)
     groups = [
         {"name": "prompt", "params": model.prompt.prompt_parameters(), "lr": config.prompt_learning_rate},
         {
@@ -176,14 +127,10 @@ def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig,
         },
     ]
     groups = [group for group in groups if group["params"]]
-    if config.name == "adafactor":
-        if deepspeed and engine.zero_stage > 0:
-            raise UserError(
-                f"optimizer.name=adafactor: needs engine.zero_stage=0; at {engine.zero_stage} ZeRO flattens what it factors"
-            )
-        optimizer: torch.optim.Optimizer = torch.optim.Adafactor(groups)
-    else:
-        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    adafactor = config.name == "adafactor"
+    optimizer = torch.optim.Adafactor(groups) if adafactor else torch.optim.AdamW(groups, weight_decay=0.0)
     if deepspeed:
-        return DeepSpeedEngine(model, optimizer, config, world, engine.zero_stage)
+        from vip_train.zero import DeepSpeedEngine
+
+        return DeepSpeedEngine(model, optimizer, config, engine, world)
     return TorchEngine(model, optimizer, config, world)

@@ -9,10 +9,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vip_train.data import collator, encode_answers
-from vip_train.engine import World
 from vip_train.model import VIPModel
 from vip_train.selection import Selection, SelectionTally
 from vip_train.tasks import Example
+from vip_train.world import World
 
 
 class Evaluation(NamedTuple):
@@ -49,12 +49,16 @@ def evaluate(
     right, nll = 0.0, 0.0
     config = model.prompt.config
     tally = SelectionTally(examples, config.prompt_length, config.quantizer.codes if config.quantizes else 0, world.device)
-    for at in range(world.rank, len(examples), batch_size * world.size):
-        rows = slice(at, at + batch_size * world.size, world.size)
+    # Where the backbone is sharded a forward is a collective, so each process makes as many as the others. One that has no
+    # example left reads the first again and does not count it.
+    for start in range(0, len(examples), batch_size * world.size):
+        rows = slice(start + world.rank, start + batch_size * world.size, world.size)
         part = examples[rows]
-        batch = collate(part).to(world.device)
+        batch = collate(part or examples[:1]).to(world.device)
         prompted = model.put_prompt(batch.input_ids, batch.attention_mask)
         nll_BA = model.score_answers(prompted, answers_AT)
+        if not part:
+            continue
         gold_B = torch.tensor([answers.index(example.target) for example in part], device=world.device)
         right += float((nll_BA.argmin(1) == gold_B).sum())
         nll += float(nll_BA.gather(1, gold_B[:, None]).sum())

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -44,3 +45,31 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_synced(path: Path, data: bytes, *, append: bool = False) -> None:
+    """Writes a file and waits until the disk has it."""
+    with path.open("ab" if append else "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        write_synced(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)

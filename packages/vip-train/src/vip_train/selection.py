@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from vip_core import entropy, mutual_information, perplexity, usage, used_share
 
-from vip_train.engine import World
 from vip_train.tasks import Example
+from vip_train.world import World
 
 _SHUFFLES = 10
 

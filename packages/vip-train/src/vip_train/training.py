@@ -1,25 +1,30 @@
 """The one training recipe: a frozen backbone, a prompt, a task, an engine."""
 
-import json
+import hashlib
 import math
 import time
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from vip_core import VIPPrompt, perplexity, usage
 
-from vip_train.backbones import load_backbone
-from vip_train.config import TrainConfig, to_yaml
-from vip_train.data import Shuffled, collator, encode_sources
-from vip_train.engine import World, build_engine, join_world, leave_world, uses_deepspeed
-from vip_train.errors import UserError
-from vip_train.evaluation import Baseline, Evaluation, baseline, evaluate
-from vip_train.files import new_folder
-from vip_train.model import VIPModel
+from vip_train import report
+from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
+from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, parse
+from vip_train.config import TrainConfig
+from vip_train.data import Shuffled, collator, digest
+from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
+from vip_train.errors import Stopped, UserError
+from vip_train.evaluation import baseline, evaluate
+from vip_train.model import VIPModel, VIPOutput
+from vip_train.runs import RunFolder, settings
+from vip_train.sharding import whole
+from vip_train.signals import StopRequest
 from vip_train.tasks import Example, get_task
+from vip_train.world import World, join_world, leave_world, lost_another
 
 
 def next_output(task: str, root: Path = Path("runs")) -> Path:
@@ -34,7 +39,8 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
     """Trains one adapter and returns the folder of the run.
 
     The folder holds `adapter/`, `config.yaml` (resolved, reusable), `metrics.jsonl` and `results.json`. It appears when the
-    run is complete; an error leaves nothing behind.
+    first step is due; an error before leaves nothing behind. Until the run is complete it holds `checkpoints/` too, and the
+    same settings with the same `output` continue from the newest good one.
 
     Args:
         config: the run.
@@ -42,6 +48,7 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
 
     Raises:
         UserError: anything in the data, settings or folders is wrong, or the loss stops being finite.
+        Stopped: SIGTERM or SIGINT asked for it; a checkpoint was written.
     """
     deepspeed = uses_deepspeed(config.engine, launched_by_deepspeed=launched_by_deepspeed)
     task = get_task(config.task)
@@ -49,131 +56,258 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
     validation = task.load("validation", config.data_dir)
     output = config.output or next_output(config.task)
     world = join_world(deepspeed=deepspeed)
+    folder = RunFolder(output, config)
     try:
         if config.optimizer.batch_size % world.size:
             raise UserError(
                 f"optimizer.batch_size={config.optimizer.batch_size} must be divisible by the {world.size} processes"
             )
-        with ExitStack() as stack:
-            folder = stack.enter_context(new_folder(output)) if world.first else None
-            _run(config, world, deepspeed, examples, validation, tuple(dict.fromkeys(task.answers.values())), folder)
+        check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
+        world.first_does(lambda: folder.look())
+        answers = tuple(dict.fromkeys(task.answers.values()))
+        _Run(config, world, deepspeed, examples, validation, answers, folder).complete()
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise UserError(
+            f"process {world.rank} lost another process; why that one ended is said above or by the launcher. "
+            f"The same command with --output {output} continues from the newest checkpoint"
+        ) from error
     finally:
+        folder.close()
         leave_world()
     return output
 
 
-def _run(
-    config: TrainConfig,
-    world: World,
-    deepspeed: bool,
-    examples: list[Example],
-    validation: list[Example],
-    answers: tuple[str, ...],
-    folder: Path | None,
-) -> None:
-    torch.manual_seed(config.optimizer.seed)
-    backbone = load_backbone(config.backbone, precision=config.precision, device=world.device)
-    prompt = VIPPrompt(config.vip, backbone.model.get_input_embeddings().weight.cpu()).to(world.device)
-    model = VIPModel(backbone.model, prompt).train()
-    engine = build_engine(model, config.optimizer, config.engine, world, deepspeed=deepspeed)
-    # From here on ranks draw different codes; what must agree between them is shared by vip_core.
-    torch.manual_seed(config.optimizer.seed + world.rank)
-    batches = Shuffled(
-        examples,
-        batch_size=config.optimizer.batch_size // world.size,
-        rank=world.rank,
-        world_size=world.size,
-        seed=config.optimizer.seed,
-        collate=collator(backbone.tokenizer, config.max_source_length),
-    )
-    constant = baseline(examples, validation)
-    if world.first:
-        _announce(config, model, world, deepspeed, examples, validation, constant, backbone.tokenizer)
+class _Recent(NamedTuple):
+    """Sums over all steps since the last evaluation, the same in every process."""
 
-    started = time.monotonic()
-    recent: list[torch.Tensor] = []
-    record: dict[str, Any] = {}
-    bar = tqdm(range(1, config.optimizer.steps + 1), desc="train", unit="step", mininterval=1.0, disable=not world.first)
-    for step in bar:
-        output = engine.forward(*next(batches).to(world.device))
-        engine.step(output.loss)
-        recent.append(torch.stack([output.nll_B.detach().mean(), output.prompted.commitment.detach()]))
+    nll: float = 0.0
+    commitment: float = 0.0
+    steps: int = 0
+
+
+class _Run:
+    """A run in one process: what is loaded, and how far it is."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        deepspeed: bool,
+        examples: list[Example],
+        validation: list[Example],
+        answers: tuple[str, ...],
+        folder: RunFolder,
+    ) -> None:
+        self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
+        self.examples, self.validation, self.answers = examples, validation, answers
+        self.step = 0
+        self.recent = _Recent()
+        self.record: dict[str, Any] = {}
+        self.backbone = self._load_backbone()
+        self.backbone_fingerprint = fingerprint(self.backbone.model)
+        self.data_digest = digest(examples, validation)
+        self.batches = Shuffled(
+            examples,
+            batch_size=config.optimizer.batch_size,
+            rank=world.rank,
+            world_size=world.size,
+            seed=config.optimizer.seed,
+            collate=collator(self.backbone.tokenizer, config.max_source_length),
+        )
+        embedding_VD = self.backbone.model.get_input_embeddings().weight
+        torch.manual_seed(config.optimizer.seed)
+        with whole([embedding_VD]):
+            prompt = VIPPrompt(config.vip, embedding_VD.cpu()).to(world.device)
+        parts = world.from_first(lambda: folder.resume(self._check_fit(prompt), tqdm.write))
+        found = parse(parts) if parts else None
+        if found is not None:
+            prompt.load_state_dict(found.prompt)
+        self.model = VIPModel(self.backbone.model, prompt).train()
+        self.engine: Engine = build_engine(self.model, config.optimizer, config.engine, world, deepspeed=deepspeed)
+        self.started = time.monotonic()
+        if found is not None:
+            self._restore(found)
+
+    def _load_backbone(self) -> Backbone:
+        config, device = self.config, self.world.device
+        sharded = None
+        if self.deepspeed and config.engine.zero_stage == 3:
+            from vip_train.zero import loading_config
+
+            sharded = loading_config(config.optimizer, config.engine, self.world, backbone_dtype(config.precision, device))
+        return load_backbone(config.backbone, precision=config.precision, device=device, sharded=sharded)
+
+    def _check_fit(self, prompt: VIPPrompt) -> Any:
+        """Refuses a checkpoint for another backbone or other data, or of other tensors than this run has."""
+        shapes = {name: tensor.shape for name, tensor in prompt.state_dict().items()}
+
+        def check(found: Checkpoint) -> None:
+            if found.state.backbone_fingerprint != self.backbone_fingerprint:
+                raise UserError(
+                    f"backbone={self.config.backbone}: its weights are not those the run began with "
+                    f"({found.state.backbone_fingerprint[:19]}, now {self.backbone_fingerprint[:19]})"
+                )
+            if found.state.data_digest != self.data_digest:
+                raise UserError(f"data_dir={self.config.data_dir}: the examples are not those the run began with")
+            if {name: tensor.shape for name, tensor in found.prompt.items()} != shapes:
+                raise UserError("its tensors are not those of this prompt")
+
+        return check
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.step = found.state.step
+        self.recent = _Recent(*found.state.recent)
+        self.started -= found.state.seconds
+        self.engine.load_optimizer_state(found.optimizer)
+
+    def complete(self) -> None:
+        """Trains to the last step and writes the adapter."""
+        config, world = self.config, self.world
+        world.first_does(lambda: self.folder.begin(self.step))
+        constant = baseline(self.examples, self.validation)
+        if world.first:
+            report.announce(
+                config, self.model, world, self.deepspeed, self.examples, self.validation, constant, self.backbone.tokenizer
+            )
+            if self.step:
+                tqdm.write(f"continues after step {self.step}")
+        total = config.optimizer.steps
+        steps = range(self.step + 1, total + 1)
+        with (
+            StopRequest() as stop,
+            tqdm(
+                steps,
+                desc="train",
+                unit="step",
+                mininterval=1.0,
+                disable=not world.first,
+                initial=self.step,
+                total=steps.stop - 1,
+            ) as bar,
+        ):
+            for step in bar:
+                stopping = self._train(step, stop, bar)
+                last = step == total
+                if step % config.optimizer.evaluate_every == 0 or last:
+                    self._evaluate(bar)
+                if not last and (stopping or step % config.checkpoint.every == 0):
+                    self._save()
+                if not last and stopping:
+                    raise Stopped(
+                        f"stopped by {stop.name or 'a signal to another process'} after step {step}; "
+                        f"the same command with --output {self.folder.path} continues"
+                    )
+        self._finish({**self.record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy})
+
+    def _train(self, step: int, stop: StopRequest, bar: Any) -> bool:
+        """One step; returns whether any process was asked to stop, the same answer in all."""
+        torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
+        output = self.engine.forward(*self.batches.batch(step).to(self.world.device))
+        commitment = output.prompted.commitment.detach()
+        mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
+        nll, commit, stops = self.world.sum(*mine, float(stop.asked))
+        if not math.isfinite(nll + commit):
+            self._refuse_batch(step, output)
+        self.engine.step(output.loss)
+        self.step = step
+        size = self.world.size
+        self.recent = _Recent(self.recent.nll + nll / size, self.recent.commitment + commit / size, self.recent.steps + 1)
         if step % 20 == 0:
             codes = perplexity(usage(output.prompted.weight_BPK))
-            bar.set_postfix(loss=f"{recent[-1][0]:.3f}", codes=f"{codes:.0f}", refresh=False)
-        if step % config.optimizer.evaluate_every == 0 or step == config.optimizer.steps:
-            nll, commitment, count = world.sum(*torch.stack(recent).sum(0).tolist(), len(recent))
-            recent.clear()
-            if not math.isfinite(nll + commitment):
-                raise UserError(f"the loss is not finite at step {step}: lower the learning rates")
-            found = evaluate(model, validation, answers, backbone.tokenizer, world, max_source_length=config.max_source_length)
-            if not math.isfinite(found.nll):
-                raise UserError(f"the validation loss is not finite after step {step}: lower the learning rates")
-            record = {
-                "step": step,
-                "seconds": round(time.monotonic() - started, 1),
-                "train_nll": nll / count,
-                "commitment": commitment / count,
-                **{f"validation_{name}": value for name, value in found.record().items()},
+            bar.set_postfix(loss=f"{nll / size:.3f}", codes=f"{codes:.0f}", refresh=False)
+        return stops > 0
+
+    def _refuse_batch(self, step: int, output: VIPOutput) -> None:
+        """Sets a batch whose loss is not finite aside and ends the run; its step is not taken."""
+        nll_B = torch.zeros(self.config.optimizer.batch_size, device=self.world.device)
+        nll_B[self.world.rank :: self.world.size] = output.nll_B.detach().float()
+        nll = self.world.sum_(nll_B).tolist()
+        tokenizer = self.backbone.tokenizer
+        rows = [
+            {
+                "example": row,
+                "source": self.examples[row].source,
+                "target": self.examples[row].target,
+                "source_ids": tokenizer(self.examples[row].source)["input_ids"],
+                "target_ids": tokenizer(self.examples[row].target)["input_ids"],
+                "nll": value if math.isfinite(value) else str(value),
             }
-            if folder is not None:
-                bar.write(_line(record, found))
-                with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-                    metrics.write(json.dumps(record) + "\n")
-    if folder is not None:
-        _write(
-            folder,
-            config,
-            model,
-            answers,
-            {**record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy},
+            for row, value in zip(self.batches.rows(step), nll, strict=True)
+        ]
+
+        def refuse() -> None:
+            content = {"step": step, "learned_from_steps": step - 1, "batch": rows}
+            path = self.folder.set_aside(f"not-finite-step-{step:08d}.json", content)
+            raise UserError(f"the loss is not finite at step {step}: lower the learning rates; its batch is in {path}")
+
+        self.world.first_does(refuse)
+
+    def _evaluate(self, bar: Any) -> None:
+        nll, commitment, steps = self.recent
+        self.recent = _Recent()
+        found = evaluate(
+            self.model,
+            self.validation,
+            self.answers,
+            self.backbone.tokenizer,
+            self.world,
+            max_source_length=self.config.max_source_length,
         )
+        if not math.isfinite(found.nll):
+            raise UserError(f"the validation loss is not finite after step {self.step}: lower the learning rates")
+        self.record = {
+            "step": self.step,
+            "seconds": round(self._seconds(), 1),
+            "train_nll": nll / steps,
+            "commitment": commitment / steps,
+            **{f"validation_{name}": value for name, value in found.record().items()},
+        }
+        if self.world.first:
+            bar.write(report.line(self.record, found))
+        self.world.first_does(lambda: self.folder.record(self.record))
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _prompt_state(self) -> dict[str, Tensor]:
+        """Copies of the prompt's whole state; every process has to ask."""
+        with whole(self.model.prompt.parameters()):
+            return {name: value.detach().cpu().clone() for name, value in self.model.prompt.state_dict().items()}
+
+    def _save(self) -> None:
+        state = RunState(
+            format_version=FORMAT_VERSION,
+            step=self.step,
+            examples=self.step * self.config.optimizer.batch_size,
+            seconds=self._seconds(),
+            recent=self.recent,
+            config=settings(self.config),
+            backbone_fingerprint=self.backbone_fingerprint,
+            data_digest=self.data_digest,
+            processes=self.world.size,
+        )
+        checkpoint = Checkpoint(self._prompt_state(), self.engine.optimizer_state(), state)
+        self.world.first_does(lambda: self.folder.save(checkpoint))
+
+    def _finish(self, results: dict[str, Any]) -> None:
+        def write() -> None:
+            self.model.save_pretrained(
+                self.folder.path / "adapter",
+                backbone=self.config.backbone,
+                task=self.config.task,
+                answers=self.answers,
+                max_source_length=self.config.max_source_length,
+                results=report.table(results),
+                backbone_fingerprint=self.backbone_fingerprint,
+            )
+            self.folder.finish(results)
+
+        with whole(self.model.prompt.parameters()):
+            self.world.first_does(write)
 
 
-def _announce(
-    config: TrainConfig,
-    model: VIPModel,
-    world: World,
-    deepspeed: bool,
-    examples: list[Example],
-    validation: list[Example],
-    constant: Baseline,
-    tokenizer: Any,
-) -> None:
-    """Says what is about to be trained, on what, and what a constant answer would reach."""
-    trainable = sum(parameter.numel() for parameter in model.prompt.parameters())
-    frozen = sum(parameter.numel() for parameter in model.backbone.parameters())
-    how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
-    truncated = encode_sources([example.source for example in examples], tokenizer, config.max_source_length).truncated
-    tqdm.write(
-        f"{config.task}: {len(examples)} training and {len(validation)} validation examples"
-        + (f", {truncated} cut to {config.max_source_length} tokens" if truncated else "")
-        + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; method {config.vip.method}: {trainable:,} trained"
-        + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
-        + f"\na constant answer reaches accuracy {constant.majority:.3f} and loss {constant.entropy:.3f}"
-    )
-
-
-def _line(record: dict[str, Any], found: Evaluation) -> str:
-    """One evaluation as a person reads it."""
-    line = f"step {record['step']:5d}  loss {record['train_nll']:.3f}  accuracy {found.accuracy:.3f}"
-    codes = found.selection
-    if codes.code_perplexity:
-        line += f"  code perplexity {codes.code_perplexity:.1f}  codes used {codes.codes_used:.0%}"
-        line += f"  bits on input {codes.input_bits:.2f}, label {codes.label_bits:.3f}"
-    return line
-
-
-def _write(folder: Path, config: TrainConfig, model: VIPModel, answers: tuple[str, ...], results: dict[str, Any]) -> None:
-    """Everything a run leaves behind."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if not isinstance(value, tuple)]
-    model.save_pretrained(
-        folder / "adapter",
-        backbone=config.backbone,
-        task=config.task,
-        answers=answers,
-        max_source_length=config.max_source_length,
-        results="\n".join(["| | |", "|---|---|", *rows]),
-    )
-    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """What the draws of a step are seeded with. Ranks draw different codes; what must agree is shared by vip_core."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "little") >> 1

@@ -1,0 +1,56 @@
+"""What a run says to the person who started it."""
+
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from vip_train.config import TrainConfig
+from vip_train.data import encode_sources
+from vip_train.evaluation import Baseline, Evaluation
+from vip_train.model import VIPModel
+from vip_train.sharding import size
+from vip_train.tasks import Example
+from vip_train.world import World
+
+
+def announce(
+    config: TrainConfig,
+    model: VIPModel,
+    world: World,
+    deepspeed: bool,
+    examples: list[Example],
+    validation: list[Example],
+    constant: Baseline,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Says what is about to be trained, on what, and what a constant answer would reach."""
+    trainable = sum(size(parameter) for parameter in model.prompt.parameters())
+    frozen = sum(size(parameter) for parameter in model.backbone.parameters())
+    how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
+    if config.engine.offload != "none":
+        how += f" with offload to {config.engine.offload}"
+    truncated = encode_sources([example.source for example in examples], tokenizer, config.max_source_length).truncated
+    tqdm.write(
+        f"{config.task}: {len(examples)} training and {len(validation)} validation examples"
+        + (f", {truncated} cut to {config.max_source_length} tokens" if truncated else "")
+        + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; method {config.vip.method}: {trainable:,} trained"
+        + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
+        + f"\na constant answer reaches accuracy {constant.majority:.3f} and loss {constant.entropy:.3f}"
+    )
+
+
+def line(record: dict[str, Any], found: Evaluation) -> str:
+    """One evaluation as a person reads it."""
+    text = f"step {record['step']:5d}  loss {record['train_nll']:.3f}  accuracy {found.accuracy:.3f}"
+    codes = found.selection
+    if codes.code_perplexity:
+        text += f"  code perplexity {codes.code_perplexity:.1f}  codes used {codes.codes_used:.0%}"
+        text += f"  bits on input {codes.input_bits:.2f}, label {codes.label_bits:.3f}"
+    return text
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results in Markdown, for the model card."""
+    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if not isinstance(value, tuple)]
+    return "\n".join(["| | |", "|---|---|", *rows])
