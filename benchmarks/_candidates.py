@@ -15,6 +15,7 @@ import torch
 import vip_core.codebook
 import vip_core.prompt
 import vip_core.quantizer
+import vip_core.temperature
 from torch import Tensor, nn
 from vip_core import Contextualizer, Quantized, Quantizer
 from vip_core.kmeans import squared_distance
@@ -72,7 +73,7 @@ class Balanced(Quantizer):
         if not self.training or not self.codebook.started:
             return found
         distance_NK = squared_distance(context_BPD.flatten(0, 1), self.codebook.code_KD.clone())
-        share_NK = (-distance_NK / self.codebook.temperature.clamp_min(1e-6)).softmax(1)
+        share_NK = (-distance_NK / self.codebook.temperature.clamp_min(1e-6)).softmax(1) + 1e-9  # entr has no slope at 0
         gap = torch.special.entr(share_NK).sum(1).mean() - torch.special.entr(share_NK.mean(0)).sum()
         return found._replace(commitment=found.commitment + gap)
 
@@ -126,13 +127,38 @@ def quantizer(kind: Any) -> Callable[[], None]:
     return replace
 
 
-def nearest_temperature() -> None:
-    """τ is the mean squared distance to the nearest code."""
+Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-    def nearest(distance_NK: Tensor) -> Tensor:
-        return distance_NK.amin(1)
 
-    vip_core.codebook.margin = vip_core.quantizer.margin = nearest  # type: ignore[attr-defined]
+def temperature(found: Rule, *, average: bool) -> Callable[[], None]:
+    """Another automatic τ: a moving average of what `found` says of each vector, or what keeps it at log 2."""
+
+    def averaged(tau: Tensor, mean: Tensor, codes: int, rate: float) -> Tensor:
+        return tau + rate * (mean - tau)
+
+    def start(distance_RK: Tensor, counts_R: Tensor, scale: Tensor) -> Tensor:
+        nearest_R = distance_RK.amin(1)
+        logit_RK = (nearest_R[:, None] - distance_RK) / scale
+        return (found(logit_RK.softmax(1), logit_RK, nearest_R, scale) * counts_R).sum() / counts_R.sum()
+
+    def replace() -> None:
+        vip_core.quantizer.mixing = vip_core.temperature.mixing = found
+        if average:
+            vip_core.codebook.corrected, vip_core.codebook.solve = averaged, start
+
+    return replace
+
+
+def nearest(probability_RK: Tensor, logit_RK: Tensor, nearest_R: Tensor, tau: Tensor) -> Tensor:
+    return nearest_R
+
+
+def half_gap(probability_RK: Tensor, logit_RK: Tensor, nearest_R: Tensor, tau: Tensor) -> Tensor:
+    return -tau * logit_RK.topk(2, dim=1).values[:, 1] / 2
+
+
+def entropy(probability_RK: Tensor, logit_RK: Tensor, nearest_R: Tensor, tau: Tensor) -> Tensor:
+    return torch.special.entr(probability_RK).sum(1)
 
 
 CANDIDATES: dict[str, Callable[[], None]] = {
@@ -142,7 +168,9 @@ CANDIDATES: dict[str, Callable[[], None]] = {
     "per position": quantizer(PerPosition),
     "balance loss": quantizer(Balanced),
     "bottleneck": in_the_bottleneck,
-    "nearest temperature": nearest_temperature,
+    "nearest": temperature(nearest, average=True),
+    "half gap": temperature(half_gap, average=True),
+    "entropy": temperature(entropy, average=False),
 }
 
 
