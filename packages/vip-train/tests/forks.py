@@ -1,9 +1,9 @@
 """Runs groups of training processes one after another, forked from this one so that everything is imported only once.
 
 The argument is a JSON file: a list of jobs, each with a `name`, `ranks`, `flags`, and whichever of these it wants:
-`kill_at` (SIGKILL to all ranks), `kill_one_at` (to the last rank alone), `stop_at` (SIGTERM to the last rank alone); each names
-the step in which it happens. What rank R of job N says goes to `N.R.log` beside the file, exit statuses of all to
-`statuses.json`, minus the signal for a process that was killed. Checkpoints that a kill of all left are copied to folder `N`.
+`kill_at` (SIGKILL to all ranks), `stop_at` (SIGTERM to the last rank alone); each names the step in which it happens. What
+rank R of job N says goes to `N.R.log` beside the file, exit statuses of all to `statuses.json`, minus the signal for a process
+that was killed. Checkpoints that a kill left are copied to folder `N`.
 """
 
 import json
@@ -39,11 +39,10 @@ def act(job: dict[str, Any], rank: int, log: Path, port: int) -> int:
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
     last = rank == job["ranks"] - 1
-    deadly = {step for name, mine in (("kill_at", True), ("kill_one_at", last)) if mine and (step := job.get(name))}
     real = Shuffled.batch
 
     def batch(self: Shuffled, step: int) -> Batch:
-        if step in deadly:
+        if step == job.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
         if last and step == job.get("stop_at"):
             os.kill(os.getpid(), signal.SIGTERM)

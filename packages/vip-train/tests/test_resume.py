@@ -27,10 +27,10 @@ TORCH = ["--engine.name", "torch"]
 ENGINES = {
     "torch": TORCH,
     **{f"zero {stage}": ["--engine.name", "deepspeed", "--engine.zero-stage", str(stage)] for stage in range(4)},
-    "zero 2, cpu": ["--engine.name", "deepspeed", "--engine.zero-stage", "2", "--engine.offload", "cpu"],
+    "zero 1, cpu": ["--engine.name", "deepspeed", "--engine.zero-stage", "1", "--engine.offload", "cpu"],
     "zero 3, cpu": ["--engine.name", "deepspeed", "--engine.zero-stage", "3", "--engine.offload", "cpu"],
 }
-KILLED = [engine for engine in ENGINES if engine != "zero 2, cpu"]
+KILLED = [engine for engine in ENGINES if engine != "zero 1, cpu"]
 ELASTIC = {
     "2 to 1": (("zero 2", 2), ("torch", 1)),
     "1 to 2": (("zero 1", 1), ("zero 2", 2)),
@@ -61,7 +61,6 @@ def jobs(flags: list[str]) -> list[dict[str, Any]]:
         add(f"{name}, continued", after, more_ranks, *free, output=name)
     add("stop, stopped", "zero 2", 2, output="stop", stop_at=5)
     add("stop, continued", "zero 2", 2, output="stop")
-    add("one, killed", "zero 2", 2, output="one", kill_one_at=6)
     return found
 
 
@@ -86,7 +85,7 @@ class Ran:
 def ran(execute: Execute, flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("resume")
     wide = ("--vip.contextualizer.width", "32", "--vip.contextualizer.feedforward", "64")
-    fixed = [*flags, *wide, "--optimizer.steps", "9", "--checkpoint.every", "2"]
+    fixed = [*flags, *wide, "--optimizer.steps", "6", "--checkpoint.every", "2"]
     (folder / "plan.json").write_text(json.dumps(jobs(fixed)), encoding="utf-8")
     script = Path(__file__).with_name("forks.py")
     run = execute("env", "-C", folder, sys.executable, script, folder / "plan.json", timeout=550, DS_ACCELERATOR="cpu")
@@ -107,7 +106,7 @@ def test_a_killed_run_that_continues_equals_a_whole_one_bit_for_bit(engine: str,
     assert "continues after step 4" in ran.said(f"{engine}, continued")
     assert equal(ran.adapter(engine), ran.adapter(f"{engine}, whole"))
     assert ran.metrics(engine) == ran.metrics(f"{engine}, whole")
-    assert [line["step"] for line in ran.metrics(engine)] == [3, 6, 9]
+    assert [line["step"] for line in ran.metrics(engine)] == [3, 6]
 
 
 def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -115,7 +114,9 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     for name, value in one.items():
         if name.endswith("self_attn.in_proj_bias"):  # see test_deepspeed.py
             continue
-        torch.testing.assert_close(value, other[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        # The automatic temperature is found by a search, which magnifies the rounding of the few vectors that there are here.
+        atol = 1e-4 if name.endswith("temperature") else 1e-5
+        torch.testing.assert_close(value, other[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -149,13 +150,3 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(ran: Ran) -> None:
     assert "continues after step 5" in ran.said("stop, continued")
     assert equal(ran.adapter("stop"), ran.adapter("zero 2, whole"))
     assert ran.metrics("stop") == ran.metrics("zero 2, whole")
-
-
-def test_a_process_that_dies_ends_the_other(ran: Ran) -> None:
-    first, last = ran.statuses["one, killed"]
-    assert last == -9
-    assert first > 0
-    said = ran.said("one, killed").splitlines()[-1]
-    assert said.startswith("vip-train: process 0 lost another process; ")
-    assert said.endswith("with --output one continues from the newest checkpoint")
-    assert "Traceback" not in said
