@@ -28,7 +28,7 @@ PAPER = HERE.parent / "packages/vip-train/configs/paper.yaml"
 # Name -> candidate of _candidates.py, then flags.
 VARIANTS: dict[str, list[str]] = {
     RECOMMENDED: ["-"],
-    "PT": ["-", "--vip.method=pt"],
+    "PT": ["-", "--vip.method=pt", "--optimizer.prompt-learning-rate=0.1"],
     "VIP-C": ["-", "--vip.method=vip-c"],
     "VIP-Q": ["-", "--vip.method=vip-q"],
     "no skip": ["-", "--vip.skip=false"],
@@ -48,8 +48,8 @@ VARIANTS: dict[str, list[str]] = {
     "the release's average": ["-", f"{QUANTIZER}ema=reference"],
     "τ=100": ["-", f"{QUANTIZER}temperature=100"],
     "K=100": ["-", f"{QUANTIZER}codes=100"],
-    "prompt lr 0.03": ["-", "--optimizer.prompt-learning-rate=0.03"],
-    "prompt lr 0.3": ["-", "--optimizer.prompt-learning-rate=0.3"],
+    "prompt lr 0.01": ["-", "--optimizer.prompt-learning-rate=0.01"],
+    "prompt lr 0.1": ["-", "--optimizer.prompt-learning-rate=0.1"],
     "contextualizer lr 0.001": ["-", "--optimizer.contextualizer-learning-rate=0.001"],
     "contextualizer lr 0.01": ["-", "--optimizer.contextualizer-learning-rate=0.01"],
     "M=1": ["-", f"{QUANTIZER}draws=1"],

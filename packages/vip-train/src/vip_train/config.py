@@ -27,8 +27,8 @@ class OptimizerConfig:
     """Examples per step over all processes together. Paper: 32."""
     name: Literal["adamw", "adafactor"] = "adamw"
     """`adafactor` (paper) works at ZeRO stage 0 only: the other stages flatten the matrices it factors."""
-    prompt_learning_rate: float = 0.1
-    """Of the static prompt tokens. Paper: 0.3 with Adafactor."""
+    prompt_learning_rate: float = 0.03
+    """Of the static prompt tokens. `pt`, which has no others, wants 0.1 or more. Paper: 0.3 with Adafactor."""
     contextualizer_learning_rate: float = 3e-3
     """Of the contextualizer. Paper: 1e-4 with Adafactor."""
     clip_norm: float = 1.0
