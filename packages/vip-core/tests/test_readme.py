@@ -24,7 +24,7 @@ def test_the_example_runs_as_printed(
     exec(compile(block, "README.md", "exec"), namespace)
 
     assert namespace["prompt"].quantizer.codebook.started
-    assert re.fullmatch(r"code perplexity \d+\.\d of 100\n", capsys.readouterr().out)
+    assert re.fullmatch(r"code perplexity \d+\.\d of 40\n", capsys.readouterr().out)
     # What the comment beside the last line says of the file.
     saved = torch.load(tmp_path / "prompt.pt", weights_only=True)
     assert {name.split(".")[0] for name in saved} == {"prompt_PD", "contextualizer", "quantizer"}

@@ -199,7 +199,7 @@ def test_a_file_system_without_locks_will_do(
 
 def test_other_settings_are_refused_by_key(killed: Path, config: TrainConfig) -> None:
     other = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, prompt_learning_rate=0.2))
-    assert "optimizer.prompt_learning_rate=0.1, it cannot go on with optimizer.prompt_learning_rate=0.2" in refusal(other)
+    assert "optimizer.prompt_learning_rate=0.03, it cannot go on with optimizer.prompt_learning_rate=0.2" in refusal(other)
     other = dataclasses.replace(config, vip=dataclasses.replace(config.vip, prompt_length=4))
     assert "vip.prompt_length=3" in refusal(other)
 
