@@ -70,7 +70,9 @@ def build(session: nox.Session) -> None:
 def train(session: nox.Session) -> None:
     """The quickstart: trains a prompt; flags after `--` go to run.py."""
     install(session, "vip-core", "vip-train")
-    session.run("python", "packages/vip-train/run.py", *session.posargs)
+    # Two threads on two cores wait for each other as soon as anything else runs: 2 to 4 s a step instead of 0.3.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    session.run("python", "packages/vip-train/run.py", *session.posargs, env=threads)
 
 
 @nox.session(default=False)
