@@ -1,6 +1,7 @@
 """The automatic temperature: mixing against its definition, and that a vector takes about two codes on hard sets."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -82,12 +83,14 @@ def heavy_tailed(rows: int, dim: int, generator: torch.Generator) -> Tensor:
 
 @pytest.mark.parametrize("vectors", [clustered, heavy_tailed])
 @pytest.mark.parametrize("dim", [8, 64])
-def test_a_vector_takes_about_two_codes_however_far_a_few_others_lie(vectors: object, dim: int) -> None:
+def test_a_vector_takes_about_two_codes_however_far_a_few_others_lie(
+    vectors: Callable[[int, int, torch.Generator], Tensor], dim: int
+) -> None:
     generator = torch.Generator().manual_seed(0)
     quantizer = Quantizer(QuantizerConfig(codes=40, warmup_steps=1), torch.randn(40, dim, generator=generator)).train()
     for _ in range(150):
-        quantizer(vectors(160, dim, generator)[:, None], generator=generator)  # type: ignore[operator]
-    found = quantizer.eval()(vectors(160, dim, generator)[:, None])  # type: ignore[operator]
+        quantizer(vectors(160, dim, generator)[:, None], generator=generator)
+    found = quantizer.eval()(vectors(160, dim, generator)[:, None])
     assert 2 ** entropy(found.weight_BPK).mean().item() < 3
 
 

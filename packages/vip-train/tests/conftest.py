@@ -1,5 +1,6 @@
 """A corpus, a backbone pretrained on it and a small task, made once; and how tests start programs."""
 
+import importlib.util
 import json
 import os
 import random
@@ -30,6 +31,14 @@ LABELS = ("entailment", "contradiction", "neutral")
 CONTEXTUALIZER = ContextualizerConfig(width=8, layers=1, heads=2, feedforward=16)
 QUANTIZER = QuantizerConfig(codes=7, draws=4, warmup_steps=0)
 SMALL = VIPConfig(prompt_length=3, contextualizer=CONTEXTUALIZER, quantizer=QUANTIZER)
+
+# Tests are no package, so what they share is loaded by its path.
+spec = importlib.util.spec_from_file_location("vip_train_test_hub_server", Path(__file__).with_name("hub_server.py"))
+assert spec is not None
+assert spec.loader is not None
+hub_server = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hub_server)
+hub = hub_server.hub
 
 
 def sentences(count: int, *, seed: int) -> list[str]:

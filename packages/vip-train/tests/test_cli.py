@@ -31,9 +31,11 @@ def test_training_by_run_py_ends_with_a_summary(flags: list[str], execute: Calla
         f"accuracy         {results['validation_accuracy']:.3f}   (a constant answer: {results['majority_accuracy']:.3f})",
         f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
         f"code perplexity  {results['validation_code_perplexity']:.1f}",
+        f"bits on label    {results['validation_label_bits']:.4f} per prompt token",
         f"adapter          {tmp_path / 'run' / 'adapter'}",
     ):
         assert line in summary
+    assert "bits on group" not in summary, "its examples are of no group"
     assert "Traceback" not in run.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 

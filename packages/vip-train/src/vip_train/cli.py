@@ -58,6 +58,8 @@ def _summary(folder: Path, launched: bool) -> str:
         lines.append(f"code perplexity  {results['validation_code_perplexity']:.1f}   {used}")
         for about in ("label", "group"):
             bits, shuffled = results[f"validation_{about}_bits"], results[f"validation_{about}_bits_shuffled"]
+            if not shuffled:
+                continue  # all examples are of one group
             lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
     lines.append(f"adapter          {folder / 'adapter'}")
     if not launched:
