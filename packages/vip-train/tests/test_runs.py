@@ -79,7 +79,7 @@ def whole(config: TrainConfig, tmp_path: Path) -> tuple[bytes, list[dict[str, An
 
 
 def test_a_killed_run_leaves_its_checkpoints_settings_and_metrics(killed: Path, config: TrainConfig) -> None:
-    assert {path.name for path in killed.iterdir()} == {"checkpoints", "config.yaml", "metrics.jsonl"}
+    assert {path.name for path in killed.iterdir()} == {"checkpoints", "config.yaml", "environment.json", "metrics.jsonl"}
     assert {path.name for path in (killed / "checkpoints").iterdir()} == {"step-00000002", "step-00000004"}
     assert (killed / "config.yaml").read_text(encoding="utf-8") == to_yaml(config)
 
@@ -92,7 +92,13 @@ def test_the_same_command_goes_on_and_ends_like_an_uninterrupted_run(
     train(config)
     assert "continues after step 4" in capsys.readouterr().out
     assert leavings(killed) == whole
-    assert {path.name for path in killed.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in killed.iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
 
 def test_metrics_after_the_checkpoint_are_written_anew(killed: Path, config: TrainConfig, whole: Any) -> None:
@@ -184,7 +190,13 @@ def test_a_run_killed_as_it_wrote_its_adapter_leaves_no_half_of_it(
             train(config)
     assert len(list(config.output.glob(".adapter.*"))) == 1
     assert leavings(train(config)) == whole
-    assert {path.name for path in config.output.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in config.output.iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
 
 def test_a_file_system_without_locks_will_do(
@@ -311,7 +323,7 @@ def test_a_last_step_that_breaks_the_prompt_is_refused(settings: Settings, tmp_p
     rates = {"prompt_learning_rate": 1e30, "contextualizer_learning_rate": 1e30}
     with pytest.raises(UserError, match="the validation loss is not finite after step 1: lower the learning rates"):
         train(settings(output=tmp_path / "run", steps=1, evaluate_every=1, **rates))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml", "environment.json"}
 
 
 def test_an_interruption_that_is_no_signal_leaves_the_last_checkpoint(

@@ -50,7 +50,13 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     config = dataclasses.replace(config, vip=dataclasses.replace(config.vip, method=method), max_source_length=30)
     assert train(config) == tmp_path / "run"
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
     assert [line["step"] for line in metrics(tmp_path / "run")] == [2, 4]
     adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)

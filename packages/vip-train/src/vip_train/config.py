@@ -13,20 +13,25 @@ from vip_core import VIPConfig
 
 from vip_train.backbones import BUNDLED, Precision
 from vip_train.errors import UserError
+from vip_train.schedule import ScheduleConfig
+from vip_train.stopping import StoppingConfig
+from vip_train.trackers import TrackingConfig
 
 Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How the prompt is trained. The learning rate is constant, as in the paper."""
+    """How the prompt is trained."""
 
     steps: int = 600
     """Optimizer steps. Paper: 30,000 at most."""
     batch_size: int = 32
     """Examples per step over all processes together. Paper: 32."""
     name: Literal["adamw", "adafactor"] = "adamw"
-    """`adafactor` (paper) works at ZeRO stage 0 only: the other stages flatten the matrices it factors."""
+    """`adafactor` works at ZeRO stage 0 only: the other stages flatten the matrices it factors. It is torch's, whose step
+    is not the learning rate but `min(rate, 1 / sqrt(step)) * max(1e-3, rms of the parameter)`, so a rate of 0.3 falls from
+    the twelfth step on. The paper's optimizer does neither (relative step and parameter scale off)."""
     prompt_learning_rate: float = 0.03
     """Of the static prompt tokens. `pt`, which has no others, wants 0.1 or more. Paper: 0.3 with Adafactor."""
     contextualizer_learning_rate: float = 3e-3
@@ -37,6 +42,10 @@ class OptimizerConfig:
     """Steps between evaluations on the validation split."""
     seed: int = 0
     """Seeds starting values, batch order and draws."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How the learning rates change."""
+    stopping: StoppingConfig = StoppingConfig()
+    """When the run ends early, and which prompt is kept."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every"):
@@ -45,6 +54,18 @@ class OptimizerConfig:
         for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be a finite number of at least 0")
+        if self.schedule.warmup_steps >= self.steps:
+            raise ValueError(
+                f"optimizer.schedule.warmup_steps={self.schedule.warmup_steps} must be less than optimizer.steps={self.steps}"
+            )
+
+    def learning_rates(self, step: int) -> dict[str, float]:
+        """Of each parameter group in a step; steps count from 1."""
+        factor = self.schedule.factor(step, self.steps)
+        return {
+            "prompt": factor * self.prompt_learning_rate,
+            "contextualizer": factor * self.contextualizer_learning_rate,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +136,8 @@ class TrainConfig:
     """Plain torch or DeepSpeed."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """What a broken-off run continues from."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where metrics go besides metrics.jsonl."""
 
     def __post_init__(self) -> None:
         if self.max_source_length < 2:

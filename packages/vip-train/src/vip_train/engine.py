@@ -22,6 +22,9 @@ class Engine(Protocol):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
         """A forward pass that `step` can follow."""
 
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """Sets the rates of the parameter groups for the steps that follow; returns those of the groups there are."""
+
     def step(self, loss: Tensor) -> None:
         """Gradients of `loss` averaged over processes, clipped, applied and cleared."""
 
@@ -47,6 +50,10 @@ class TorchEngine:
         output: VIPOutput = self._forward(input_ids, attention_mask, labels)
         return output
 
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """See `Engine`."""
+        return set_learning_rates(self._optimizer, rates)
+
     def step(self, loss: Tensor) -> None:
         """See `Engine`."""
         loss.backward()
@@ -62,6 +69,13 @@ class TorchEngine:
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine`."""
         load_unpartitioned_state(self._model, self._optimizer, state)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, rates: dict[str, float]) -> dict[str, float]:
+    """Gives each group of an optimizer the rate of its name; returns these."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+    return {group["name"]: group["lr"] for group in optimizer.param_groups}
 
 
 def unpartitioned_state(model: VIPModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """What a run says to the person who started it."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -50,7 +52,24 @@ def line(record: dict[str, Any], found: Evaluation) -> str:
     return text
 
 
+def batch(
+    rows: Sequence[int], examples: Sequence[Example], nll: Sequence[float], tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, Any]]:
+    """A batch for a person to look at."""
+    return [
+        {
+            "example": row,
+            "source": example.source,
+            "target": example.target,
+            "source_ids": tokenizer(example.source)["input_ids"],
+            "target_ids": tokenizer(example.target)["input_ids"],
+            "nll": value if math.isfinite(value) else str(value),
+        }
+        for row, example, value in zip(rows, examples, nll, strict=True)
+    ]
+
+
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown, for the model card."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if not isinstance(value, tuple)]
+    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if type(value) in (int, float)]
     return "\n".join(["| | |", "|---|---|", *rows])

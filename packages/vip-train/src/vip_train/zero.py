@@ -14,7 +14,7 @@ from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param, 
 from torch import Tensor
 
 from vip_train.config import EngineConfig, OptimizerConfig
-from vip_train.engine import load_unpartitioned_state, unpartitioned_state
+from vip_train.engine import load_unpartitioned_state, set_learning_rates, unpartitioned_state
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.world import World
 
@@ -69,6 +69,11 @@ class DeepSpeedEngine:
         """See `Engine`."""
         output: VIPOutput = self._engine(input_ids, attention_mask, labels)
         return output
+
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """See `Engine`."""
+        # ZeRO swaps what is in the groups of this very optimizer and steps it with them, at every stage.
+        return set_learning_rates(self._optimizer, rates)
 
     def step(self, loss: Tensor) -> None:
         """See `Engine`."""
