@@ -16,6 +16,7 @@ from vip_train.data import Batch, encode_answers, encode_sources
 from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
+from vip_train.schedule import ScheduleConfig
 from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
 from vip_train.world import World, join_world, leave_world
@@ -75,7 +76,13 @@ def learn(
 ) -> Found:
     """A few steps; `stage` None is plain torch."""
     config = OptimizerConfig(
-        batch_size=len(EXAMPLES), name=optimizer, clip_norm=clip, prompt_learning_rate=0.1, contextualizer_learning_rate=0.01
+        steps=STEPS,
+        batch_size=len(EXAMPLES),
+        name=optimizer,
+        clip_norm=clip,
+        prompt_learning_rate=0.1,
+        contextualizer_learning_rate=0.01,
+        schedule=ScheduleConfig(name="linear", warmup_steps=2),
     )
     deepspeed = stage is not None
     how = EngineConfig(zero_stage=stage or 0)
@@ -86,7 +93,8 @@ def learn(
     torch.manual_seed(world.rank)
     batch = batch_of(backbone, world.rank, world.size)
     states = []
-    for _ in range(STEPS):
+    for step in range(1, STEPS + 1):
+        engine.set_learning_rates(config.learning_rates(step))
         engine.step(engine.forward(*batch).loss)
         states.append(state_of(model))
     frozen = load_backbone(str(folder), precision=precision).model

@@ -118,6 +118,16 @@ def test_an_engine_takes_the_steps_that_one_process_would(
             assert_close(state, expected)
 
 
+@pytest.mark.parametrize("name", LIKE_ALONE)
+def test_learning_rates_reach_the_optimizer_that_steps(name: str, found: list[dict[str, Any]]) -> None:
+    """They rise over two steps and fall to zero in the last."""
+    states = found[0][name]["states"]
+    for part in ("prompt_PD", "contextualizer.up.weight"):
+        moved = [float((later[part] - before[part]).abs().max()) for before, later in itertools.pairwise(states)]
+        assert moved[-1] == 0, part
+        assert all(moved[:-1]), part
+
+
 def test_clipping_was_put_to_the_test(found: list[dict[str, Any]]) -> None:
     clipped, free = (found[0][name]["states"][-1]["contextualizer.up.weight"] for name in ("zero 2", "zero 2, clip 0"))
     assert not torch.allclose(clipped, free, rtol=1e-3)

@@ -11,6 +11,7 @@ from vip_train.data import Batch, encode_answers, encode_sources
 from vip_train.engine import TorchEngine, build_engine, uses_deepspeed
 from vip_train.errors import UserError
 from vip_train.model import VIPModel
+from vip_train.schedule import ScheduleConfig
 from vip_train.world import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -109,6 +110,48 @@ def test_steps_equal_those_by_hand(clip_norm: float, build: Build, batch: Batch)
     for name, value in one.prompt.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=0, msg=name)
     assert not torch.equal(one.prompt.prompt_PD, build(method="vip-c").prompt.prompt_PD)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_a_schedule_reaches_the_steps_of_both_optimizers(name: Any, build: Build, batch: Batch) -> None:
+    """Against torch's own optimizer and its own scheduler, bit for bit."""
+    one, other = build(method="vip-c").train(), build(method="vip-c").train()
+    schedule = ScheduleConfig(name="linear", warmup_steps=2)
+    rates = {"prompt_learning_rate": 0.1, "contextualizer_learning_rate": 0.01}
+    config = OptimizerConfig(name=name, steps=5, clip_norm=0.0, schedule=schedule, **rates)
+    engine = build_engine(one, config, EngineConfig(), ALONE, deepspeed=False)
+    kind: Any = torch.optim.AdamW if name == "adamw" else torch.optim.Adafactor
+    optimizer = kind(
+        [{"params": [other.prompt.prompt_PD], "lr": 0.1}, {"params": other.prompt.contextualizer_parameters(), "lr": 0.01}],
+        weight_decay=0.0,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda before: schedule.factor(before + 1, 5))
+    for step in range(1, 6):
+        before = one.prompt.prompt_PD.detach().clone()
+        set_rates = engine.set_learning_rates(config.learning_rates(step))
+        assert list(set_rates.values()) == [group["lr"] for group in optimizer.param_groups]
+        engine.step(engine.forward(*batch).loss)
+        assert torch.equal(before, one.prompt.prompt_PD) is (step == 5), "the last rate is zero"
+        other(*batch).loss.backward()
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        for key, value in one.prompt.state_dict().items():
+            assert torch.equal(value, other.prompt.state_dict()[key]), (step, key)
+
+
+def test_adafactor_takes_steps_that_shrink_with_time_and_grow_with_the_parameter() -> None:
+    """What OptimizerConfig says of torch's; if torch changes, what it says has to."""
+    for scale, steps in ((5.0, 30), (0.0, 3)):
+        parameter = torch.nn.Parameter(scale * torch.ones(4, 6))
+        optimizer = torch.optim.Adafactor([parameter], lr=0.3)
+        for step in range(1, steps + 1):
+            before = parameter.detach().clone()
+            size = max(1e-3, float(before.square().mean().sqrt()))
+            parameter.grad = torch.ones(4, 6)
+            optimizer.step()
+            moved = float((parameter.detach() - before).abs().mean())
+            assert moved == pytest.approx(min(0.3, step**-0.5) * size, rel=1e-3)
 
 
 def test_a_step_leaves_no_gradient_and_moves_the_codebook_once(build: Build, batch: Batch) -> None:

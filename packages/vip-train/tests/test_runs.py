@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 from vip_train.cli import main
 from vip_train.config import CheckpointConfig, EngineConfig, TrainConfig, parse, to_yaml
 from vip_train.data import Batch, Shuffled
 from vip_train.errors import Stopped, UserError
 from vip_train.runs import differences
+from vip_train.trackers import TrackingConfig
 from vip_train.training import train
 
 Settings = Callable[..., TrainConfig]
@@ -216,6 +218,13 @@ def test_other_settings_are_refused_by_key(killed: Path, config: TrainConfig) ->
     assert "vip.prompt_length=3" in refusal(other)
 
 
+def test_a_run_of_a_release_without_a_setting_is_refused_as_that(killed: Path, config: TrainConfig) -> None:
+    before = yaml.safe_load((killed / "config.yaml").read_text(encoding="utf-8"))
+    del before["optimizer"]["stopping"]
+    (killed / "config.yaml").write_text(yaml.safe_dump(before), encoding="utf-8")
+    assert "holds a run of an earlier release, without optimizer.stopping; choose another folder" in refusal(config)
+
+
 def test_another_backbone_is_refused_whatever_its_name(
     killed: Path, config: TrainConfig, tiny_backbone: Path, tmp_path: Path, whole: Any
 ) -> None:
@@ -242,7 +251,12 @@ def test_other_data_is_refused(
 
 
 def test_what_does_not_change_the_result_may_change(killed: Path, config: TrainConfig, whole: Any) -> None:
-    other = dataclasses.replace(config, engine=EngineConfig(zero_stage=0), checkpoint=CheckpointConfig(every=1, keep=1))
+    other = dataclasses.replace(
+        config,
+        engine=EngineConfig(zero_stage=0),
+        checkpoint=CheckpointConfig(every=1, keep=1),
+        tracking=TrackingConfig(project="mine"),
+    )
     assert leavings(train(other)) == whole
     assert parse(TrainConfig, ["--config", str(killed / "config.yaml")], prog="train") == other
 

@@ -3,7 +3,7 @@
 import argparse
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -163,7 +163,12 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
     """
     parser = parser_for(kind, prog, description)
     try:
-        found = parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments]))
+        parsed = parser.parse_args([_underscored(argument) for argument in arguments])
+        for field in fields(kind):  # type: ignore[arg-type]
+            # jsonargparse takes a number in the place of settings that hold settings, and forgets it.
+            if is_dataclass(field.default) and not isinstance(parsed[field.name], jsonargparse.Namespace):
+                raise ValueError(f"{field.name}={parsed[field.name]} must be settings by name")
+        found = parser.instantiate(parsed)
         return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         files = [later for flag, later in itertools.pairwise(arguments) if flag == "--config"]
