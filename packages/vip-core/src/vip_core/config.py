@@ -83,12 +83,12 @@ class QuantizerConfig:
     commitment: float = 0.1
     """β, the weight of mean((sg(p^q) - p^c)²) in the loss."""
     decay: float = 0.9
-    """λ of the moving averages, per training forward. Paper: 0.99."""
+    """λ of the moving averages, per training step. Paper: 0.99."""
     ema: Literal["mean", "reference"] = "mean"
     """`mean`: each code is the moving mean of the vectors drawn to it.
     `reference`: the released code's update, which keeps no sums."""
     warmup_steps: int = 300
-    """Training forwards without quantisation; k-means then starts the codebook.
+    """Training steps without quantisation; k-means over the last one's vectors starts the codebook.
     0 starts at once from vocabulary rows, as the paper."""
     revive_below: float = 0.05
     """A code whose count falls under this share of the mean count restarts at a current vector. 0 never revives. Paper: 0."""

@@ -3,6 +3,7 @@
 B batch, S source tokens, P prompt tokens, D backbone width, K codes, V vocabulary.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -83,6 +84,13 @@ class VIPPrompt(nn.Module):
     def contextualizer_parameters(self) -> list[nn.Parameter]:
         """The contextualizer's weights; empty for methods without one."""
         return list(self.contextualizer.parameters()) if self.contextualizer is not None else []
+
+    def held(self) -> AbstractContextManager[None]:
+        """Training forwards inside it are kept; the next one after it moves the codebook by all of them as by one batch.
+
+        For batches that are taken in parts (gradient accumulation): all parts but the last go inside.
+        """
+        return self.quantizer.codebook.held() if self.quantizer is not None else nullcontext()
 
     def forward(
         self, text_BSD: Tensor, mask_BS: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
