@@ -37,7 +37,7 @@ def test_parts_equal_the_whole(parts: list[int], values: dict[str, Any]) -> None
     whole, parted = build(**values), build(**values)
     for step in range(5):
         context_BPD = normal(6, 2, 3, seed=step)
-        torch.manual_seed(step)  # the draws of one row follow those of the row before, in parts or not
+        torch.manual_seed(step)  # a row's draws follow those of the row before, in parts or not
         expected = whole(context_BPD, generator=None)
         torch.manual_seed(step)
         found = []
@@ -76,9 +76,8 @@ def test_evaluation_in_between_takes_no_part() -> None:
 
 def test_what_was_kept_before_an_error_is_forgotten() -> None:
     one, two = build(), build()
-    with pytest.raises(ValueError, match="lost"), one.codebook.held():
-        one(normal(2, 2, 3, seed=0))
-        raise ValueError("lost")
+    with pytest.raises(ValueError, match="how='lost'"), one.codebook.held():
+        [one(normal(2, 2, 3, seed=0), how=how) for how in ("sample", "lost")]
     for quantizer in (one, two):
         torch.manual_seed(1)
         quantizer(normal(2, 2, 3, seed=1))

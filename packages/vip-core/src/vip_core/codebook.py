@@ -159,7 +159,7 @@ class Codebook(nn.Module):
             self._host.held.append(seen)
             return
         if self._host.held:
-            seen = Seen(*(_joined(parts) for parts in zip(*self._host.held, seen, strict=True)))
+            seen = _joined([*self._host.held, seen])
             self._host.held.clear()
         was_started = self.started
         self.steps += 1
@@ -261,10 +261,15 @@ class Codebook(nn.Module):
         return f"codes={self.code_KD.shape[0]}, dim={self.code_KD.shape[1]}"
 
 
-def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
-    """The same field of several forwards, one after the other."""
-    some = [part for part in parts if part is not None]
-    return torch.cat(some) if some else None
+def _joined(parts: list[Seen]) -> Seen:
+    """Several forwards as one."""
+
+    def cat(values: list[Tensor | None]) -> Tensor | None:
+        some = [value for value in values if value is not None]
+        return torch.cat(some) if some else None
+
+    vector_ND, weight_NK = torch.cat([part.vector_ND for part in parts]), torch.cat([part.weight_NK for part in parts])
+    return Seen(vector_ND, weight_NK, cat([part.mixing_N for part in parts]), cat([part.drawn_NM for part in parts]))
 
 
 def _followed_by_compile() -> AbstractContextManager[object]:
