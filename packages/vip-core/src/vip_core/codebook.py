@@ -1,6 +1,6 @@
 """The codebook e_KD as moving averages of the vectors drawn to each code (paper, section 3.2; van den Oord et al., 2017, A.1).
 
-B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, R candidate rows, W processes.
+B batch, P prompt tokens, N = B·P prompt vectors, D width of what is quantised, K codes, R candidate rows, W processes.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,8 @@
 """Draws each prompt vector from a small codebook (paper, section 3.2).
 
-B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, M draws per token.
+B batch, P prompt tokens, N = B·P prompt vectors, D width of what is quantised, K codes, M draws per token. Vectors are called
+p^c here as in the paper, which quantises after W_up; with codes in the bottleneck (`QuantizerConfig.space`) they are h,
+and D is C.
 """
 
 from typing import NamedTuple
