@@ -67,7 +67,7 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
         world.first_does(lambda: folder.look())
         answers = tuple(dict.fromkeys(task.answers.values()))
         packages = [*config.tracking.packages, *(["deepspeed"] if deepspeed else [])]
-        environment = describe(world, command, packages=packages)
+        environment = describe(world, command, packages=packages) if world.first else {}
         _Run(config, world, deepspeed, examples, validation, answers, folder).complete(environment)
     except RuntimeError as error:
         if not lost_another(error):
