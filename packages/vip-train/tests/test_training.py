@@ -17,6 +17,7 @@ from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
 from vip_train.errors import UserError
 from vip_train.evaluation import baseline, evaluate
+from vip_train.split import Split
 from vip_train.tasks import get_task
 from vip_train.training import next_output, train
 from vip_train.world import World
@@ -61,7 +62,8 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     task, found = get_task(config.task), results(tmp_path / "run")
     examples, validation = task.load("train", data), task.load("validation", data)
     alone = World(rank=0, size=1, device=torch.device("cpu"))
-    again = evaluate(adapter.model, validation, ("true", "false", "neither"), adapter.tokenizer, alone, max_source_length=30)
+    split = Split(validation, adapter.tokenizer, 30)
+    again = evaluate(adapter.model, split, ("true", "false", "neither"), adapter.tokenizer, alone)
     for name, value in again.record().items():
         assert found[f"validation_{name}"] == (list(value) if isinstance(value, tuple) else value), name
     assert metrics(tmp_path / "run")[-1].items() <= found.items()

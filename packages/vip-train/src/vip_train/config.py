@@ -25,6 +25,8 @@ class OptimizerConfig:
     """Optimizer steps. Paper: 30,000 at most."""
     batch_size: int = 32
     """Examples per step over all processes together. Paper: 32."""
+    length_window: int = 16
+    """Batches whose examples are sorted by length before they are cut into batches, so that little is padded; 1 sorts none."""
     name: Literal["adamw", "adafactor"] = "adamw"
     """`adafactor` (paper) works at ZeRO stage 0 only: the other stages flatten the matrices it factors."""
     prompt_learning_rate: float = 0.03
@@ -39,7 +41,7 @@ class OptimizerConfig:
     """Seeds starting values, batch order and draws."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every"):
+        for name in ("steps", "batch_size", "length_window", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be at least 1")
         for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):

@@ -15,14 +15,17 @@ from vip_train import report
 from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, parse
 from vip_train.config import TrainConfig
-from vip_train.data import Shuffled, collator, digest
+from vip_train.data import Batch, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import baseline, evaluate
+from vip_train.loader import Loader
 from vip_train.model import VIPModel, VIPOutput
+from vip_train.order import Shuffled
 from vip_train.runs import RunFolder, settings
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
+from vip_train.split import Split
 from vip_train.tasks import Example, get_task
 from vip_train.world import World, join_world, leave_world, lost_another
 
@@ -101,20 +104,23 @@ class _Run:
         folder: RunFolder,
     ) -> None:
         self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
-        self.examples, self.validation, self.answers = examples, validation, answers
+        self.answers = answers
         self.step = 0
         self.recent = _Recent()
         self.record: dict[str, Any] = {}
         self.backbone = self._load_backbone()
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         self.data_digest = digest(examples, validation)
+        self.training, self.validation = (
+            Split(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
+        )
         self.batches = Shuffled(
-            examples,
+            self.training,
             batch_size=config.optimizer.batch_size,
             rank=world.rank,
             world_size=world.size,
             seed=config.optimizer.seed,
-            collate=collator(self.backbone.tokenizer, config.max_source_length),
+            window=config.optimizer.length_window,
         )
         embedding_VD = self.backbone.model.get_input_embeddings().weight
         torch.manual_seed(config.optimizer.seed)
@@ -166,17 +172,16 @@ class _Run:
         """Trains to the last step and writes the adapter."""
         config, world = self.config, self.world
         world.first_does(lambda: self.folder.begin(self.step))
-        constant = baseline(self.examples, self.validation)
+        constant = baseline(self.training.examples, self.validation.examples)
         if world.first:
-            report.announce(
-                config, self.model, world, self.deepspeed, self.examples, self.validation, constant, self.backbone.tokenizer
-            )
+            report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
             if self.step:
                 tqdm.write(f"continues after step {self.step}")
         total = config.optimizer.steps
         steps = range(self.step + 1, total + 1)
         with (
             StopRequest() as stop,
+            Loader(self.batches.batch, last=total, device=world.device) as loader,
             tqdm(
                 steps,
                 desc="train",
@@ -188,7 +193,7 @@ class _Run:
             ) as bar,
         ):
             for step in bar:
-                stopping = self._train(step, stop, bar)
+                stopping = self._train(step, loader.batch(step), stop, bar)
                 last = step == total
                 if step % config.optimizer.evaluate_every == 0 or last:
                     self._evaluate(bar)
@@ -201,10 +206,10 @@ class _Run:
                     )
         self._finish({**self.record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy})
 
-    def _train(self, step: int, stop: StopRequest, bar: Any) -> bool:
+    def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*self.batches.batch(step).to(self.world.device))
+        output = self.engine.forward(*batch)
         commitment = output.prompted.commitment.detach()
         mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
@@ -228,10 +233,10 @@ class _Run:
         rows = [
             {
                 "example": row,
-                "source": self.examples[row].source,
-                "target": self.examples[row].target,
-                "source_ids": tokenizer(self.examples[row].source)["input_ids"],
-                "target_ids": tokenizer(self.examples[row].target)["input_ids"],
+                "source": self.training.examples[row].source,
+                "target": self.training.examples[row].target,
+                "source_ids": tokenizer(self.training.examples[row].source)["input_ids"],
+                "target_ids": tokenizer(self.training.examples[row].target)["input_ids"],
                 "nll": value if math.isfinite(value) else str(value),
             }
             for row, value in zip(self.batches.rows(step), nll, strict=True)
@@ -247,14 +252,7 @@ class _Run:
     def _evaluate(self, bar: Any) -> None:
         nll, commitment, steps = self.recent
         self.recent = _Recent()
-        found = evaluate(
-            self.model,
-            self.validation,
-            self.answers,
-            self.backbone.tokenizer,
-            self.world,
-            max_source_length=self.config.max_source_length,
-        )
+        found = evaluate(self.model, self.validation, self.answers, self.backbone.tokenizer, self.world)
         if not math.isfinite(found.nll):
             raise UserError(f"the validation loss is not finite after step {self.step}: lower the learning rates")
         self.record = {
