@@ -59,8 +59,8 @@ from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.engine import build_engine
 from vip_train.loader import Loader
 from vip_train.order import Shuffled
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 # d_model, d_ff, layers, heads of T5 1.1 and its LM-adapted checkpoints
@@ -120,19 +120,19 @@ def timed(steps: Callable[[], Iterable[int]], device: torch.device) -> Ran:
 
 
 def clock_of(device: torch.device) -> Callable[[], float]:
-    """With one thread on CPUs the time that this process computes, all its threads together: others may be at work beside it."""
+    """With one thread on CPUs the time that this process computes, as others may be at work beside it."""
     return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 # --- data ---
 
 
-def all_splits(tokenizer: Any, max_length: int) -> tuple[str, dict[str, Split]]:
+def all_splits(tokenizer: Any, max_length: int) -> tuple[str, dict[str, TokenisedSplit]]:
     """Where the texts come from, and the splits."""
     root = Path(os.environ.get("VIP_DATA_DIR", "/nowhere"))
     root = root / "superglue" if (root / "superglue").is_dir() else root
     if all((root / TASKS[name].folder).is_dir() for name in TASK_NAMES):
-        found = {name: Split(TASKS[name].load("train", root), tokenizer, max_length) for name in TASK_NAMES}
+        found = {name: TokenisedSplit(TASKS[name].load("train", root), tokenizer, max_length) for name in TASK_NAMES}
         return f"texts of {' and '.join(TASK_NAMES)}, training splits", found
     generator = torch.Generator().manual_seed(0)
     length_N = torch.randn(2000, generator=generator).mul(0.5).add(math.log(150)).exp().long().clamp(8, max_length)
@@ -142,18 +142,18 @@ def all_splits(tokenizer: Any, max_length: int) -> tuple[str, dict[str, Split]]:
         tokenizer.convert_tokens_to_string([words[at] for at in row[:length]])
         for row, length in zip(pick, length_N.tolist(), strict=True)
     ]
-    split = Split([Example(text, ("yes", "no")[at % 2], "") for at, text in enumerate(texts)], tokenizer, max_length)
+    split = TokenisedSplit([Example(text, ("yes", "no")[at % 2], "") for at, text in enumerate(texts)], tokenizer, max_length)
     return "VIP_DATA_DIR names no folder with CB and BoolQ: random tokens, lognormal lengths around 150", {"random": split}
 
 
-def chosen(splits: dict[str, Split], count: int, tokenizer: Any, max_length: int) -> Split:
+def chosen(splits: dict[str, TokenisedSplit], count: int, tokenizer: Any, max_length: int) -> TokenisedSplit:
     """Examples that stand for the lengths of all: equally many of each split, evenly over its sorted lengths."""
     examples: list[Example] = []
     for number, split in enumerate(splits.values()):
         part = (count + number) // len(splits)
         order = split.source_length_N.argsort(stable=True)
         examples += [split.examples[int(order[int((at + 0.5) / part * len(order))])] for at in range(part)]
-    return Split(examples, tokenizer, max_length)
+    return TokenisedSplit(examples, tokenizer, max_length)
 
 
 # --- candidates ---
@@ -174,7 +174,7 @@ def make_backbone(setting: Setting, vocabulary: int) -> T5ForConditionalGenerati
         torch.set_default_dtype(before)
 
 
-def our_pass(backbone: T5ForConditionalGeneration, config: VIPConfig, split: Split, setting: Setting) -> Pass:
+def our_pass(backbone: T5ForConditionalGeneration, config: VIPConfig, split: TokenisedSplit, setting: Setting) -> Pass:
     """As training.py has it."""
     prompt = VIPPrompt(config, backbone.get_input_embeddings().weight).to(setting.device)
     optimizer = OptimizerConfig(batch_size=setting.batch)
@@ -199,7 +199,7 @@ def our_pass(backbone: T5ForConditionalGeneration, config: VIPConfig, split: Spl
     return lambda number: timed(lambda: steps(number), setting.device)
 
 
-def rows_of(split: Split) -> list[Row]:
+def rows_of(split: TokenisedSplit) -> list[Row]:
     """The same tokens as Trainer and DataLoader take them."""
     found = []
     for row in range(len(split)):
@@ -289,7 +289,9 @@ def trainer_pass(
     return run
 
 
-def candidates(backbone: T5ForConditionalGeneration, split: Split, tokenizer: Any, s: Setting, folder: Path) -> dict[str, Pass]:
+def candidates(
+    backbone: T5ForConditionalGeneration, split: TokenisedSplit, tokenizer: Any, s: Setting, folder: Path
+) -> dict[str, Pass]:
     quantizer = QuantizerConfig(codes=10 * s.prompt, warmup_steps=0)
     rows = rows_of(split)
     collate = DataCollatorForSeq2Seq(tokenizer)
@@ -344,7 +346,7 @@ def matrix_product(setting: Setting) -> float:
     return 2 * tokens * width * feedforward / best
 
 
-def padding(splits: dict[str, Split], prompt: int, max_length: int, batch: int = 32) -> None:
+def padding(splits: dict[str, TokenisedSplit], prompt: int, max_length: int, batch: int = 32) -> None:
     """Encoder positions an example costs over three epochs of the whole splits, by how batches are made; nothing is timed."""
     print(f"\nencoder positions an example, P = {prompt} among them, batch {batch}, whole training splits, three epochs")
     windows = {f"by length, window {window}": window for window in (16, 64)} | {"shuffled": 1}

@@ -88,3 +88,14 @@ def test_the_thread_neither_moves_nor_follows_torchs_randomness() -> None:
     with loader() as batches:
         batches.batch(1)
         assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.backends.cuda.is_built() or torch.cuda.device_count() == 0, reason="needs a CUDA device")
+def test_on_a_gpu_batches_come_from_pinned_memory_to_it() -> None:
+    device = torch.device("cuda", torch.cuda.device_count() - 1)
+    with Loader(number, last=5, device=device) as batches:
+        for step in range(1, 6):
+            found = batches.batch(step)
+            assert {tensor.device for tensor in found} == {device}
+            assert int(found.labels[0, 0]) == step
