@@ -19,7 +19,7 @@ Texts are those of SuperGLUE CB and BoolQ in VIP_DATA_DIR (or its subfolder supe
 bundled vocabulary; without that folder random tokens, of lengths whose logarithm is normal. A pass reads the examples that
 divide the sorted lengths evenly.
 
-    nox -s bench -- train_step [--size small|base|3b|11b] [--batch 4] [--examples 8] [--prompt 100] [--rounds 3]
+    nox -s bench -- train_step [--size small|base|3b|11b] [--batch 2] [--examples 4] [--prompt 100] [--rounds 2]
 """
 
 import argparse
@@ -190,7 +190,7 @@ def our_pass(backbone: T5ForConditionalGeneration, config: VIPConfig, split: Tok
         first, last = number * setting.steps + 1, (number + 1) * setting.steps
         with Loader(batches.batch, last=last, device=setting.device) as loader:
             for step in range(first, last + 1):
-                output = engine.forward(*loader.batch(step))
+                output = engine.forward(*loader.batch(step).to(setting.device))
                 if not math.isfinite(output.loss.item()):
                     raise SystemExit("the loss is not finite")
                 engine.step(output.loss)
@@ -395,10 +395,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cuda = torch.cuda.is_available()
     parser.add_argument("--size", choices=SIZES, default="base")
-    parser.add_argument("--batch", type=int, default=32 if cuda else 4)
-    parser.add_argument("--examples", type=int, default=512 if cuda else 8, help="of a pass; divisible by the batch")
+    parser.add_argument("--batch", type=int, default=32 if cuda else 2)
+    parser.add_argument("--examples", type=int, default=512 if cuda else 4, help="of a pass; divisible by the batch")
     parser.add_argument("--prompt", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5 if cuda else 3)
+    parser.add_argument("--rounds", type=int, default=5 if cuda else 2)
     parser.add_argument("--max-length", type=int, default=480)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if cuda else "fp32")
     options = vars(parser.parse_args())

@@ -92,10 +92,10 @@ def test_the_thread_neither_moves_nor_follows_torchs_randomness() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.backends.cuda.is_built() or torch.cuda.device_count() == 0, reason="needs a CUDA device")
-def test_on_a_gpu_batches_come_from_pinned_memory_to_it() -> None:
+def test_for_a_gpu_batches_lie_in_pinned_memory() -> None:
     device = torch.device("cuda", torch.cuda.device_count() - 1)
     with Loader(number, last=5, device=device) as batches:
         for step in range(1, 6):
             found = batches.batch(step)
-            assert {tensor.device for tensor in found} == {device}
-            assert int(found.labels[0, 0]) == step
+            assert all(tensor.is_pinned() for tensor in found)
+            assert int(found.to(device).labels[0, 0]) == step

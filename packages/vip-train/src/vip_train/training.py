@@ -209,7 +209,7 @@ class _Run:
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*batch)
+        output = self.engine.forward(*batch.to(self.world.device))
         commitment = output.prompted.commitment.detach()
         mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
