@@ -1,9 +1,15 @@
 """A tokenised split against tokenising each batch anew."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from vip_core import QuantizerConfig
 from vip_train.backbones import Backbone
 from vip_train.data import Batch, encode_answers, encode_sources
+from vip_train.model import VIPModel
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
 
@@ -65,3 +71,26 @@ def test_nothing_is_tokenised_after_the_start(examples: list[Example], backbone:
     found.batch([0, 1])
     found.batch([2, 3])
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("method", ["vip", "vip-c", "pt"])
+def test_a_training_step_does_not_depend_on_what_its_rows_are_padded_to(
+    method: Any, build: Callable[..., VIPModel], examples: list[Example], backbone: Backbone
+) -> None:
+    """Rows beside a long one and rows among themselves: the same loss, gradients, draws and codes."""
+    batch = TokenisedSplit(examples, backbone.tokenizer, 480).batch([0, 1])
+
+    def wider(tensor: Tensor, value: int) -> Tensor:
+        return torch.nn.functional.pad(tensor, (0, 7), value=value)
+
+    padded = Batch(wider(batch.input_ids, 0), wider(batch.attention_mask, 0), wider(batch.labels, -100))
+    found = []
+    for rows in (batch, padded):
+        model = build(method=method, quantizer=QuantizerConfig(codes=7, draws=4, warmup_steps=0)).train()
+        torch.manual_seed(4)
+        output = model(*rows)
+        output.loss.backward()
+        gradients = [parameter.grad for parameter in model.prompt.parameters()]
+        found.append([output.nll_B, output.prompted.weight_BPK, *gradients, *model.prompt.state_dict().values()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
