@@ -31,7 +31,8 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 from vip_train import load_backbone
 from vip_train.cli import main
-from vip_train.data import Batch, Shuffled
+from vip_train.data import Batch
+from vip_train.loader import Loader
 
 RANKS = 2
 STEPS = 12
@@ -97,14 +98,14 @@ def act(flags: list[str], rank: int, port: int, log: Path, steps: int) -> int:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
-    real = Shuffled.batch
+    real = Loader.batch
 
-    def batch(self: Shuffled, step: int) -> Batch:
+    def batch(self: Loader, step: int) -> Batch:
         if rank == 0:
             os.write(steps, bytes([step]))
         return real(self, step)
 
-    Shuffled.batch = batch  # type: ignore[method-assign]
+    Loader.batch = batch  # type: ignore[method-assign]
     return main(["train", *flags])
 
 

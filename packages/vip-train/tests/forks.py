@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from vip_train.cli import main
-from vip_train.data import Batch, Shuffled
+from vip_train.data import Batch
+from vip_train.loader import Loader
 
 LIMIT = 120  # seconds per job: collectives wait for ever
 
@@ -39,16 +40,16 @@ def act(job: dict[str, Any], rank: int, log: Path, port: int) -> int:
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
     last = rank == job["ranks"] - 1
-    real = Shuffled.batch
+    real = Loader.batch
 
-    def batch(self: Shuffled, step: int) -> Batch:
+    def batch(self: Loader, step: int) -> Batch:
         if step == job.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
         if last and step == job.get("stop_at"):
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, step)
 
-    Shuffled.batch = batch  # type: ignore[method-assign]
+    Loader.batch = batch  # type: ignore[method-assign]
     return main(["train", *job["flags"]])
 
 

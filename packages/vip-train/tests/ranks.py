@@ -19,6 +19,7 @@ from vip_train.model import VIPModel
 from vip_train.schedule import ScheduleConfig
 from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World, join_world, leave_world
 from vip_train.zero import loading_config
 
@@ -60,7 +61,8 @@ def state_of(model: VIPModel) -> dict[str, Tensor]:
 
 def figures(model: VIPModel, backbone: Backbone, world: World, **values: int) -> Found:
     """What an evaluation finds, in single numbers."""
-    record = evaluate(model, UNEVEN, ANSWERS, backbone.tokenizer, world, max_source_length=480, **values).record()
+    split = TokenisedSplit(UNEVEN, backbone.tokenizer, 480)
+    record = evaluate(model, split, ANSWERS, backbone.tokenizer, world, **values).record()
     return {name: value for name, value in record.items() if isinstance(value, float)}
 
 

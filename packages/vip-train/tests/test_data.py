@@ -1,13 +1,7 @@
-"""Truncation, masks, padded answers and the order of shuffled batches."""
+"""Truncation, masks and padded answers."""
 
-from collections.abc import Sequence
-
-import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from vip_train.backbones import Backbone
-from vip_train.data import Batch, Shuffled, collator, digest, encode_answers, encode_sources
+from vip_train.data import digest, encode_answers, encode_sources
 from vip_train.tasks import Example
 
 
@@ -58,89 +52,6 @@ def test_answers_are_closed_and_padded_with_what_does_not_count(backbone: Backbo
         row = backbone.tokenizer(word)["input_ids"]
         assert label_T == row + [-100] * (len(label_T) - len(row))
     assert (found == -100).any(), "lengths differ, or this test shows nothing"
-
-
-def test_a_batch_is_its_sources_and_targets(backbone: Backbone, texts: list[str]) -> None:
-    examples = [Example(text, word, "") for text, word in zip(texts, ["ba", "milotura", "ke", "lo"], strict=True)]
-    batch = collator(backbone.tokenizer, 10)(examples)
-    assert isinstance(batch, Batch)
-    sources = encode_sources(texts, backbone.tokenizer, 10)
-    assert torch.equal(batch.input_ids, sources.input_ids)
-    assert torch.equal(batch.attention_mask, sources.attention_mask)
-    assert torch.equal(batch.labels, encode_answers(["ba", "milotura", "ke", "lo"], backbone.tokenizer))
-    moved = batch.to(torch.device("meta"))
-    assert {tensor.device.type for tensor in moved} == {"meta"}
-
-
-def numbers(examples: Sequence[Example]) -> Batch:
-    """Stands for a collator: the examples' numbers in place of tokens."""
-    found = torch.tensor([[int(example.source)] for example in examples])
-    return Batch(found, torch.ones_like(found), found)
-
-
-def steps(count: int, *, of: int, rank: int = 0, ranks: int = 1, batch: int = 3, seed: int = 0) -> list[list[int]]:
-    """The example numbers that a rank reads, step by step."""
-    examples = [Example(str(number), "", "") for number in range(of)]
-    batches = Shuffled(examples, batch_size=batch, rank=rank, world_size=ranks, seed=seed, collate=numbers)
-    return [batches.batch(step).input_ids.flatten().tolist() for step in range(1, count + 1)]
-
-
-def epochs(count: int, *, of: int, seed: int = 0) -> list[list[int]]:
-    """The example numbers of each epoch, in order."""
-    return steps(count, of=of, batch=of, seed=seed)
-
-
-@given(size=st.integers(1, 40), batch=st.integers(1, 50), seed=st.integers(0, 100))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_batches_are_full_and_every_epoch_has_every_example_once(size: int, batch: int, seed: int) -> None:
-    found = steps(-(-3 * size // batch), of=size, batch=batch, seed=seed)
-    assert {len(seen) for seen in found} == {batch}
-    stream = [number for seen in found for number in seen]
-    for epoch in range(3):
-        assert sorted(stream[epoch * size : (epoch + 1) * size]) == list(range(size))
-
-
-@given(share=st.integers(1, 8), ranks=st.integers(2, 4), size=st.integers(1, 40), seed=st.integers(0, 100))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_a_step_reads_the_same_examples_on_any_number_of_processes(share: int, ranks: int, size: int, seed: int) -> None:
-    whole = steps(5, of=size, batch=share * ranks, seed=seed)
-    parts = [steps(5, of=size, rank=rank, ranks=ranks, batch=share * ranks, seed=seed) for rank in range(ranks)]
-    for step, batch in enumerate(whole):
-        assert {len(part[step]) for part in parts} == {share}
-        assert sorted(number for part in parts for number in part[step]) == sorted(batch)
-
-
-def test_a_step_can_be_read_without_those_before_it() -> None:
-    examples = [Example(str(number), "", "") for number in range(7)]
-    batches = Shuffled(examples, batch_size=3, rank=0, world_size=1, seed=4, collate=numbers)
-    forwards = [batches.rows(step) for step in range(1, 9)]
-    assert [batches.rows(step) for step in range(8, 0, -1)] == forwards[::-1]
-
-
-def test_processes_that_do_not_divide_a_batch_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size=3 must be divisible by world_size=2"):
-        steps(1, of=7, ranks=2)
-
-
-def test_the_seed_decides_the_order() -> None:
-    assert epochs(2, of=30, seed=7) == epochs(2, of=30, seed=7)
-    assert epochs(2, of=30, seed=7) != epochs(2, of=30, seed=8)
-
-
-def test_the_order_neither_follows_nor_moves_torchs_randomness() -> None:
-    torch.manual_seed(1)
-    first = epochs(2, of=30)
-    after = torch.get_rng_state()
-    torch.manual_seed(1)
-    assert torch.equal(after, torch.get_rng_state())
-    torch.manual_seed(2)
-    assert epochs(2, of=30) == first
-
-
-def test_epochs_differ_in_order() -> None:
-    first, second, third = epochs(3, of=30)
-    assert first != second != third != first
-    assert first != sorted(first)
 
 
 def test_the_digest_is_of_every_text_and_its_split() -> None:

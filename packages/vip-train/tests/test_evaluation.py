@@ -1,7 +1,8 @@
 """Accuracy, likelihood and code use against a loop by hand, one example at a time; constant answers against arithmetic."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from vip_train.data import encode_answers, encode_sources
 from vip_train.evaluation import Evaluation, baseline, evaluate
 from vip_train.model import VIPModel
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 ANSWERS = ("ba", "milotura", "ke lo")
@@ -25,8 +27,11 @@ def examples(texts: list[str]) -> list[Example]:
     return [Example(" ".join(words[number : number + 4 + number % 3]), ANSWERS[number % 3], "") for number in range(11)]
 
 
-def measure(model: VIPModel, examples: list[Example], backbone: Backbone, **values: int) -> Evaluation:
-    return evaluate(model, examples, ANSWERS, backbone.tokenizer, ALONE, **{"max_source_length": 480} | values)
+def measure(
+    model: VIPModel, examples: list[Example], backbone: Backbone, *, max_source_length: int = 480, **values: Any
+) -> Evaluation:
+    split = TokenisedSplit(examples, backbone.tokenizer, max_source_length)
+    return evaluate(model, split, ANSWERS, backbone.tokenizer, ALONE, **values)
 
 
 @pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
@@ -99,30 +104,81 @@ def test_long_sources_are_cut_as_in_training(build: Build, examples: list[Exampl
 
 
 @pytest.mark.parametrize("size", [2, 3, 16])
+@pytest.mark.parametrize("batch_size", [1, 2])
 def test_processes_share_the_examples_without_repeating_any(
-    size: int, build: Build, examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+    batch_size: int, size: int, build: Build, examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adds up what each of several processes would contribute; some have none of the eleven examples."""
+    """What each of several processes would send is added up for the last; some have none of the eleven examples."""
     model = build()
-    expected = measure(model, examples, backbone)
-    parts: list[list[float]] = []
-    weights: list[torch.Tensor] = []
+    expected = measure(model, examples, backbone, batch_size=batch_size)
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
+    sent: list[list[torch.Tensor]] = []
+    forwards: list[int] = []
+    real = VIPModel.put_prompt
+
+    def counted(self: VIPModel, *values: Any, **named: Any) -> Any:
+        forwards[-1] += 1
+        return real(self, *values, **named)
 
     class Part(World):
-        def sum(self, *values: float) -> list[float]:
-            parts.append(list(values))
-            return list(values)
-
         def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-            weights.append(tensor.sum())
+            mine.append(tensor.clone())
+            if len(sent) == size - 1:
+                tensor += sum(part[len(mine) - 1] for part in sent)
             return tensor
 
+    monkeypatch.setattr(VIPModel, "put_prompt", counted)
     for rank in range(size):
+        mine: list[torch.Tensor] = []
+        forwards.append(0)
         part = Part(rank=rank, size=size, device=torch.device("cpu"))
-        evaluate(model, examples, ANSWERS, backbone.tokenizer, part, max_source_length=480)
-    right, nll = (sum(values) for values in zip(*parts, strict=True))
-    assert right / 11 == expected.accuracy
-    assert nll / 11 == pytest.approx(expected.nll, rel=1e-5)
+        found = evaluate(model, split, ANSWERS, backbone.tokenizer, part, batch_size=batch_size)
+        sent.append(mine)
+    assert (found.accuracy, found.nll) == (expected.accuracy, expected.nll), "bit for bit"
+    for name, value in expected.record().items():
+        assert found.record()[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert len(set(forwards)) == 1, "where the backbone is sharded each forward is a collective"
+
+
+def test_a_metric_gets_the_answers_in_the_order_of_the_examples(
+    build: Build, examples: list[Example], backbone: Backbone
+) -> None:
+    got: list[Sequence[str]] = []
+
+    def metric(answers: Sequence[str], given: Sequence[Example]) -> float:
+        got.append(answers)
+        assert given is examples
+        return 0.25
+
+    assert measure(build(), examples, backbone, batch_size=2, metric=metric).accuracy == 0.25
+    (answers,) = got
+    alone = [measure(build(), [example], backbone).accuracy for example in examples]
+    assert [answer == example.target for answer, example in zip(answers, examples, strict=True)] == list(map(bool, alone))
+
+
+def test_long_and_short_examples_are_not_padded_to_each_other(
+    build: Build, examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks: list[torch.Tensor] = []
+    real = VIPModel.put_prompt
+
+    def seen(self: VIPModel, ids: torch.Tensor, mask: torch.Tensor, **named: Any) -> Any:
+        masks.append(mask)
+        return real(self, ids, mask, **named)
+
+    monkeypatch.setattr(VIPModel, "put_prompt", seen)
+    measure(build(), examples, backbone, batch_size=3)
+    lengths = [length for mask in masks for length in mask.sum(1).tolist()]
+    assert lengths == sorted(lengths, reverse=True)
+    assert [len(mask) for mask in masks] == [3, 3, 3, 2]
+
+
+def test_bits_on_labels_are_not_asked_of_free_text(build: Build, examples: list[Example], backbone: Backbone) -> None:
+    """There may be as many answers as examples."""
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
+    found = evaluate(build(), split, (), backbone.tokenizer, ALONE)
+    assert found.selection.label_bits == pytest.approx(0, abs=1e-6)
+    assert found.selection.input_bits == pytest.approx(measure(build(), examples, backbone).selection.input_bits, rel=1e-4)
 
 
 def test_baseline_is_what_constant_answers_reach() -> None:

@@ -16,8 +16,9 @@ import yaml
 from safetensors.torch import load_file
 from vip_train.cli import main
 from vip_train.config import CheckpointConfig, EngineConfig, TrainConfig, parse, to_yaml
-from vip_train.data import Batch, Shuffled
+from vip_train.data import Batch
 from vip_train.errors import Stopped, UserError
+from vip_train.loader import Loader
 from vip_train.runs import differences
 from vip_train.trackers import TrackingConfig
 from vip_train.training import train
@@ -32,15 +33,15 @@ class Broken(BaseException):
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Has something done when a step begins; nothing again once that step is None."""
-    real = Shuffled.batch
+    real = Loader.batch
 
     def act(step: int | None, what: Callable[[], None] = lambda: None) -> None:
-        def batch(self: Shuffled, now: int) -> Batch:
+        def batch(self: Loader, now: int) -> Batch:
             if now == step:
                 what()
             return real(self, now)
 
-        monkeypatch.setattr(Shuffled, "batch", batch)
+        monkeypatch.setattr(Loader, "batch", batch)
 
     return act
 

@@ -16,7 +16,7 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 def tally(examples: list[Example], weight_NPK: Tensor, *, batch_size: int = 5) -> Selection:
     found = SelectionTally(examples, weight_NPK.shape[1], weight_NPK.shape[2], ALONE.device)
     for at in range(0, len(examples), batch_size):
-        found.add(weight_NPK[at : at + batch_size], slice(at, at + batch_size))
+        found.add(weight_NPK[at : at + batch_size], torch.arange(len(examples))[at : at + batch_size])
     return found.result(ALONE)
 
 
@@ -97,7 +97,7 @@ def test_processes_add_up_to_one(size: int) -> None:
         mine: list[Tensor] = []
         part = SelectionTally(examples, 2, 4, ALONE.device)
         for at in range(rank, 11, 3 * size):
-            rows = slice(at, at + 3 * size, size)
+            rows = torch.arange(11)[at : at + 3 * size : size]
             part.add(weight_NPK[rows], rows)
         found = part.result(Part(rank, size, ALONE.device))
         parts.append(mine)

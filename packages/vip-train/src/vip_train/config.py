@@ -28,6 +28,8 @@ class OptimizerConfig:
     """Optimizer steps. Paper: 30,000 at most."""
     batch_size: int = 32
     """Examples per step over all processes together. Paper: 32."""
+    length_window: int = 16
+    """Batches whose examples are sorted by length before they are cut into batches, so that little is padded; 1 sorts none."""
     name: Literal["adamw", "adafactor"] = "adamw"
     """`adafactor` works at ZeRO stage 0 only: the other stages flatten the matrices it factors. It is torch's, whose step
     is not the learning rate but `min(rate, 1 / sqrt(step)) * max(1e-3, rms of the parameter)`, so a rate of 0.3 falls from
@@ -48,7 +50,7 @@ class OptimizerConfig:
     """When the run ends early, and which prompt is kept."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every"):
+        for name in ("steps", "batch_size", "length_window", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be at least 1")
         for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):

@@ -1,8 +1,8 @@
-"""From examples to padded batches. B batch, S source tokens, T target tokens, A answers."""
+"""From texts to padded batches. B batch, S source tokens, T target tokens, A answers."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,88 +47,27 @@ def encode_sources(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max
     """
     rows = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     limits = [max_length] * len(rows) if isinstance(max_length, int) else max_length
-    kept = [
-        row if len(row) <= limit else [*row[: limit - 1], tokenizer.eos_token_id]
-        for row, limit in zip(rows, limits, strict=True)
-    ]
-    ids = pad_sequence([torch.tensor(row) for row in kept], batch_first=True, padding_value=tokenizer.pad_token_id)
-    length = torch.tensor([len(row) for row in kept])
-    mask = (torch.arange(ids.shape[1]) < length[:, None]).long()
+    kept = [torch.tensor(cut(row, limit, tokenizer)) for row, limit in zip(rows, limits, strict=True)]
+    ids, mask = padded(kept, tokenizer.pad_token_id)
     return Sources(ids, mask, sum(len(row) > limit for row, limit in zip(rows, limits, strict=True)))
+
+
+def cut(row: list[int], limit: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids of one text, at most `limit` of them and the last one `</s>`."""
+    return row if len(row) <= limit else [*row[: limit - 1], tokenizer.eos_token_id]
+
+
+def padded(rows: Sequence[Tensor], value: int) -> tuple[Tensor, Tensor]:
+    """Rows of token ids, padded on the right to the longest, and where there is a token: two of [B, S]."""
+    ids = pad_sequence(list(rows), batch_first=True, padding_value=value).long()
+    length = torch.tensor([len(row) for row in rows])
+    return ids, (torch.arange(ids.shape[1]) < length[:, None]).long()
 
 
 def encode_answers(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Target token ids, each closed by `</s>`, -100 where padded: [A, T]."""
     rows = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=IGNORED)
-
-
-def collator(tokenizer: PreTrainedTokenizerBase, max_source_length: int) -> Callable[[Sequence[Example]], Batch]:
-    """A function from examples to a batch, for `DataLoader`."""
-
-    def collate(examples: Sequence[Example]) -> Batch:
-        sources = encode_sources([example.source for example in examples], tokenizer, max_source_length)
-        return Batch(
-            sources.input_ids, sources.attention_mask, encode_answers([example.target for example in examples], tokenizer)
-        )
-
-    return collate
-
-
-class Shuffled:
-    """Endless shuffled batches. Which examples a step reads depends on seed and step alone, not on the number of processes.
-
-    Epochs follow each other without a gap, each in an order of its own, so every batch is full and every process gets
-    equally many examples. There is no state: a run that continues asks for the step it has come to.
-
-    Args:
-        examples: at least one.
-        batch_size: examples of a batch over all processes together.
-        rank: of this process.
-        world_size: number of processes; divides the batch size.
-        seed: of the order.
-        collate: from `collator`.
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        *,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        collate: Callable[[Sequence[Example]], Batch],
-    ) -> None:
-        if batch_size % world_size:
-            raise ValueError(f"batch_size={batch_size} must be divisible by world_size={world_size}")
-        self._examples = examples
-        self._batch_size = batch_size
-        self._rank, self._world_size = rank, world_size
-        self._seed = seed
-        self._collate = collate
-        self._epoch = -1
-
-    def rows(self, step: int) -> list[int]:
-        """Which examples all processes together read in a step; steps count from 1."""
-        first = (step - 1) * self._batch_size
-        places = (divmod(place, len(self._examples)) for place in range(first, first + self._batch_size))
-        return [self._order(epoch)[place] for epoch, place in places]
-
-    def share(self, step: int) -> list[int]:
-        """Which of them this process reads."""
-        return self.rows(step)[self._rank :: self._world_size]
-
-    def batch(self, step: int) -> Batch:
-        """This process's share of a step's batch."""
-        return self._collate([self._examples[row] for row in self.share(step)])
-
-    def _order(self, epoch: int) -> list[int]:
-        if self._epoch != epoch:
-            generator = torch.Generator().manual_seed(self._seed + epoch)
-            self._epoch = epoch
-            self._epoch_order: list[int] = torch.randperm(len(self._examples), generator=generator).tolist()
-        return self._epoch_order
 
 
 def digest(*splits: Sequence[Example]) -> str:

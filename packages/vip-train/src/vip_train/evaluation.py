@@ -1,4 +1,4 @@
-"""Accuracy and code use of a prompt on a split. A answers."""
+"""Accuracy and code use of a prompt on a split. B batch, N examples."""
 
 import math
 from collections import Counter
@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vip_train.data import collator, encode_answers
+from vip_train.answering import Answering, Choosing, Writing
+from vip_train.metrics import Metric, exact_match
 from vip_train.model import VIPModel
 from vip_train.selection import Selection, SelectionTally
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
@@ -19,7 +21,7 @@ class Evaluation(NamedTuple):
     """What an evaluation found."""
 
     accuracy: float
-    """Share of examples whose likeliest answer is the right one."""
+    """The metric; share of examples that were answered exactly right, unless another one was asked for."""
     nll: float
     """Mean negative log-likelihood of the right answer among all texts, in nats."""
     selection: Selection
@@ -33,39 +35,50 @@ class Evaluation(NamedTuple):
 @torch.no_grad()
 def evaluate(
     model: VIPModel,
-    examples: Sequence[Example],
+    split: TokenisedSplit,
     answers: tuple[str, ...],
     tokenizer: PreTrainedTokenizerBase,
     world: World,
     *,
-    max_source_length: int,
+    metric: Metric = exact_match,
     batch_size: int = 64,
 ) -> Evaluation:
-    """Scores every example once, over all processes together, by the likeliest of the task's answers."""
+    """Answers every example once, over all processes together.
+
+    The batches, of neighbours in length, are the same on any number of processes, so answers and likelihoods are too.
+
+    Args:
+        model: any mode; it is restored.
+        split: what is answered.
+        answers: the likeliest of these is the answer; none: it is written, and the bits on labels are 0.
+        tokenizer: of the backbone.
+        world: the processes.
+        metric: compares the answers with the examples.
+        batch_size: examples of a process per pass.
+    """
     was_training = model.training
     model.eval()
-    collate = collator(tokenizer, max_source_length)
-    answers_AT = encode_answers(answers, tokenizer).to(world.device)
-    right, nll = 0.0, 0.0
-    config = model.prompt.config
-    tally = SelectionTally(examples, config.prompt_length, config.quantizer.codes if config.quantizes else 0, world.device)
+    examples, config = split.examples, model.prompt.config
+    facts = examples if answers else [example._replace(target="") for example in examples]
+    tally = SelectionTally(facts, config.prompt_length, config.quantizer.codes if config.quantizes else 0, world.device)
+    answering: Answering = Writing(model, split, tokenizer, world)
+    if answers:
+        answering = Choosing(model, split, answers, tokenizer, world)
+    nll_N = torch.zeros(len(split), dtype=torch.float64, device=world.device)
+    batches = split.source_length_N.argsort(descending=True, stable=True).split(batch_size)
     # Where the backbone is sharded a forward is a collective, so each process makes as many as the others. One that has no
-    # example left reads the first again and does not count it.
-    for start in range(0, len(examples), batch_size * world.size):
-        rows = slice(start + world.rank, start + batch_size * world.size, world.size)
-        part = examples[rows]
-        batch = collate(part or examples[:1]).to(world.device)
+    # batch left reads the last again and does not count it.
+    for first in range(world.rank, world.rank + len(batches), world.size):
+        row_B = batches[min(first, len(batches) - 1)]
+        batch = split.batch(row_B.tolist()).to(world.device)
         prompted = model.put_prompt(batch.input_ids, batch.attention_mask)
-        nll_BA = model.score_answers(prompted, answers_AT)
-        if not part:
-            continue
-        gold_B = torch.tensor([answers.index(example.target) for example in part], device=world.device)
-        right += float((nll_BA.argmin(1) == gold_B).sum())
-        nll += float(nll_BA.gather(1, gold_B[:, None]).sum())
-        tally.add(prompted.weight_BPK, rows)
+        row_B = row_B[: len(row_B) if first < len(batches) else 0].to(world.device)
+        nll_N[row_B] = answering.answer(prompted, batch, row_B).double()
+        if len(row_B):
+            tally.add(prompted.weight_BPK, row_B)
     model.train(was_training)
-    right, nll = world.sum(right, nll)
-    return Evaluation(right / len(examples), nll / len(examples), tally.result(world))
+    nll = float(world.sum_(nll_N).mean())
+    return Evaluation(metric(answering.texts(), examples), nll, tally.result(world))
 
 
 class Baseline(NamedTuple):

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from vip_train.config import TrainConfig
-from vip_train.data import encode_sources
 from vip_train.evaluation import Baseline, Evaluation
 from vip_train.model import VIPModel
 from vip_train.sharding import size
-from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
@@ -21,10 +19,9 @@ def announce(
     model: VIPModel,
     world: World,
     deepspeed: bool,
-    examples: list[Example],
-    validation: list[Example],
+    training: TokenisedSplit,
+    validation: TokenisedSplit,
     constant: Baseline,
-    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Says what is about to be trained, on what, and what a constant answer would reach."""
     trainable = sum(size(parameter) for parameter in model.prompt.parameters())
@@ -32,10 +29,9 @@ def announce(
     how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"
-    truncated = encode_sources([example.source for example in examples], tokenizer, config.max_source_length).truncated
     tqdm.write(
-        f"{config.task}: {len(examples)} training and {len(validation)} validation examples"
-        + (f", {truncated} cut to {config.max_source_length} tokens" if truncated else "")
+        f"{config.task}: {len(training)} training and {len(validation)} validation examples"
+        + (f", {training.truncated} cut to {config.max_source_length} tokens" if training.truncated else "")
         + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; method {config.vip.method}: {trainable:,} trained"
         + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
         + f"\na constant answer reaches accuracy {constant.majority:.3f} and loss {constant.entropy:.3f}"

@@ -66,14 +66,14 @@ class SelectionTally:
         self._joint_XPK = torch.zeros(self._member_NX.shape[1], prompt_length, codes, device=device)
         self._entropy_P = torch.zeros(prompt_length, dtype=torch.float64, device=device)
 
-    def add(self, weight_BPK: Tensor, rows: slice) -> None:
+    def add(self, weight_BPK: Tensor, row_B: Tensor) -> None:
         """Takes a batch.
 
         Args:
             weight_BPK: what its prompt tokens selected.
-            rows: where its examples stand in the split.
+            row_B: where its examples stand in the split.
         """
-        member_BX = self._member_NX[rows]
+        member_BX = self._member_NX[row_B]
         self._joint_XPK += (member_BX.T @ weight_BPK.float().flatten(1)).view_as(self._joint_XPK)
         self._entropy_P += entropy(weight_BPK).sum(0)
 

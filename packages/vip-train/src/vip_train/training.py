@@ -17,18 +17,21 @@ from vip_train import report
 from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, fits, parse
 from vip_train.config import TrainConfig
-from vip_train.data import Shuffled, collator, digest
+from vip_train.data import Batch, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import baseline, evaluate
+from vip_train.loader import Loader
 from vip_train.model import VIPModel, VIPOutput
+from vip_train.order import Shuffled
 from vip_train.outcome import write_outcome
 from vip_train.runs import RunFolder, next_output, settings
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
 from vip_train.stopping import Best
 from vip_train.tasks import Example, get_task
+from vip_train.tokenised import TokenisedSplit
 from vip_train.trackers import Trackers, check_trackers
 from vip_train.world import World, join_world, leave_world, lost_another
 
@@ -104,7 +107,7 @@ class _Run:
         folder: RunFolder,
     ) -> None:
         self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
-        self.examples, self.validation, self.answers = examples, validation, answers
+        self.answers = answers
         self.step = 0
         self.recent = _Recent()
         self.now: dict[str, float] = {}
@@ -114,13 +117,16 @@ class _Run:
         self.backbone = self._load_backbone()
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         self.data_digest = digest(examples, validation)
+        self.training, self.validation = (
+            TokenisedSplit(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
+        )
         self.batches = Shuffled(
-            examples,
+            self.training,
             batch_size=config.optimizer.batch_size,
             rank=world.rank,
             world_size=world.size,
             seed=config.optimizer.seed,
-            collate=collator(self.backbone.tokenizer, config.max_source_length),
+            window=config.optimizer.length_window,
         )
         embedding_VD = self.backbone.model.get_input_embeddings().weight
         torch.manual_seed(config.optimizer.seed)
@@ -157,11 +163,9 @@ class _Run:
         """Trains to the last step, or until patience runs out, and writes what was learned."""
         config, world = self.config, self.world
         world.first_does(lambda: self.folder.begin(self.step, environment))
-        constant = baseline(self.examples, self.validation)
+        constant = baseline(self.training.examples, self.validation.examples)
         if world.first:
-            report.announce(
-                config, self.model, world, self.deepspeed, self.examples, self.validation, constant, self.backbone.tokenizer
-            )
+            report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
             if self.step:
                 tqdm.write(f"continues after step {self.step}")
         total = config.optimizer.steps
@@ -169,6 +173,7 @@ class _Run:
         with (
             closing(self.trackers),
             StopRequest() as stop,
+            Loader(self.batches.batch, last=total, device=world.device) as loader,
             tqdm(
                 steps,
                 desc="train",
@@ -181,7 +186,7 @@ class _Run:
         ):
             world.first_does(lambda: self.trackers.open(self.folder.path, settings(config), self.step))
             for step in bar:
-                stopping = self._train(step, stop, bar)
+                stopping = self._train(step, loader.batch(step), stop, bar)
                 last = step == total
                 if evaluated := step % config.optimizer.evaluate_every == 0 or last:
                     last = self._evaluate(bar) or last
@@ -197,10 +202,10 @@ class _Run:
                     break
         self._finish({"majority_accuracy": constant.majority, "label_entropy": constant.entropy})
 
-    def _train(self, step: int, stop: StopRequest, bar: Any) -> bool:
+    def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*self.batches.batch(step).to(self.world.device))
+        output = self.engine.forward(*batch.to(self.world.device))
         commitment = output.prompted.commitment.detach()
         mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
@@ -224,7 +229,7 @@ class _Run:
         nll_B = torch.zeros(self.config.optimizer.batch_size, device=self.world.device)
         nll_B[self.world.rank :: self.world.size] = output.nll_B.detach().float()
         nll = self.world.sum_(nll_B).tolist()
-        taken = [self.examples[row] for row in self.batches.rows(step)]
+        taken = [self.training.examples[row] for row in self.batches.rows(step)]
         rows = report.batch(self.batches.rows(step), taken, nll, self.backbone.tokenizer)
 
         def refuse() -> None:
@@ -238,14 +243,7 @@ class _Run:
         """Measures the prompt and keeps it if it is the best; returns whether the run is over before its last step."""
         nll, commitment, steps = self.recent
         self.recent = _Recent()
-        found = evaluate(
-            self.model,
-            self.validation,
-            self.answers,
-            self.backbone.tokenizer,
-            self.world,
-            max_source_length=self.config.max_source_length,
-        )
+        found = evaluate(self.model, self.validation, self.answers, self.backbone.tokenizer, self.world)
         if not math.isfinite(found.nll):
             raise UserError(f"the validation loss is not finite after step {self.step}: lower the learning rates")
         self.record = {
@@ -261,7 +259,7 @@ class _Run:
         self.world.first_does(lambda: self.folder.record(self.record))
         stopping, vip = self.config.optimizer.stopping, self.config.vip
         # Before codes come into use the prompt is another kind of prompt.
-        if not stopping.keeps_best or (vip.quantizes and self.step <= vip.quantizer.warmup_steps):
+        if not stopping.keeps_best or (vip.quantizes and self.step < vip.quantizer.warmup_steps):
             return False
         better = self.world.first and stopping.is_better(self.record, self.best)
         if self.world.sum(float(better))[0]:  # one process decides, lest a last bit divides them

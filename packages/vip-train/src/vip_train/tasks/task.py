@@ -36,7 +36,7 @@ class HubSource(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationTask:
-    """Rows of text fields with one of a few labels, answered by writing a word.
+    """Rows of text fields with one of a few labels, answered by writing a word; or with free text for a label.
 
     To add one: copy `cb.py`, change what differs, and add a line to `tasks/__init__.py`.
     """
@@ -46,7 +46,7 @@ class ClassificationTask:
     template: str
     """The source text, with the row's fields in braces."""
     answers: Mapping[str, str]
-    """Target text of each label, in the official order."""
+    """Target text of each label, in the official order. Empty for a task of free text: its labels are the targets."""
     folder: str = ""
     """Name of its folder in the official local layout, holding train.jsonl and val.jsonl."""
     hub: HubSource | None = None
@@ -112,10 +112,12 @@ class ClassificationTask:
             if not isinstance(row[field], str):
                 raise UserError(f"{place}: field {field!r} is {type(row[field]).__name__}, text was expected")
         label = str(row["label"]).lower() if isinstance(row["label"], bool) else str(row["label"])
-        if label not in self.answers:
+        if not self.answers and not (isinstance(row["label"], str) and label.strip()):
+            raise UserError(f"{place}: field 'label' is {row['label']!r}, a text was expected")
+        if self.answers and label not in self.answers:
             raise UserError(f"{place}: label {label!r} is unknown, allowed are {', '.join(map(repr, self.answers))}")
         source = self.template.format(**{field: row[field].strip() for field in self.fields})
-        return Example(source, self.answers[label], str(row.get(self.group_field, "")))
+        return Example(source, self.answers[label] if self.answers else label.strip(), str(row.get(self.group_field, "")))
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:

@@ -1,0 +1,106 @@
+"""How a model answers the examples of a split: it chooses among fixed answers, or writes. Several processes answer together.
+
+B batch, N examples of the split, A answers, T target tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from vip_core import Prompted
+
+from vip_train.data import Batch, encode_answers
+from vip_train.model import VIPModel
+from vip_train.sharding import is_sharded
+from vip_train.tokenised import TokenisedSplit
+from vip_train.world import World
+
+
+class Answering(Protocol):
+    """Collects the answers of a split."""
+
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+        """Answers a batch and keeps that.
+
+        Args:
+            prompted: from `VIPModel.put_prompt`.
+            batch: the same examples.
+            row_B: where they stand in the split; a process that answers rows of another one gives none, [0].
+
+        Returns:
+            Negative log-likelihood of the right answers, [B] in nats.
+        """
+
+    def texts(self) -> list[str]:
+        """The answers of all processes in the order of the split, the same in each; every process has to ask."""
+
+
+class Choosing:
+    """The likeliest of a fixed set of answers, from one pass through the encoder.
+
+    Args:
+        model: in evaluation.
+        split: what is answered.
+        answers: to choose from.
+        tokenizer: of the backbone.
+        world: the processes.
+    """
+
+    def __init__(
+        self, model: VIPModel, split: TokenisedSplit, answers: Sequence[str], tokenizer: PreTrainedTokenizerBase, world: World
+    ) -> None:
+        self._model, self._world, self._answers = model, world, answers
+        self._answers_AT = encode_answers(answers, tokenizer).to(world.device)
+        place = {answer: number for number, answer in enumerate(answers)}
+        self._right_N = torch.tensor([place[example.target] for example in split.examples], device=world.device)
+        self._chosen_N = torch.zeros_like(self._right_N)
+
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+        """See `Answering`."""
+        nll_BA = self._model.score_answers(prompted, self._answers_AT)
+        if not len(row_B):
+            return nll_BA.new_zeros(0)
+        self._chosen_N[row_B] = nll_BA.argmin(1)
+        return nll_BA.gather(1, self._right_N[row_B, None])[:, 0]
+
+    def texts(self) -> list[str]:
+        """See `Answering`."""
+        return [self._answers[number] for number in self._world.sum_(self._chosen_N).tolist()]
+
+
+class Writing:
+    """Free text, written greedily, as many tokens as the longest target of the split has.
+
+    Args:
+        model: in evaluation.
+        split: what is answered.
+        tokenizer: of the backbone.
+        world: the processes.
+    """
+
+    def __init__(self, model: VIPModel, split: TokenisedSplit, tokenizer: PreTrainedTokenizerBase, world: World) -> None:
+        self._model, self._world, self._tokenizer = model, world, tokenizer
+        self._limit = int(split.target_length_N.max())
+        # Where the backbone is sharded every token is a collective: who has written all goes along until all have.
+        sharded = any(is_sharded(parameter) for parameter in model.backbone.parameters())
+        self._synced = sharded and world.size > 1
+        # Generation puts a start token before what it writes. Sums over processes are exact: one writes a row, others add 0.
+        self._written_NT = torch.zeros(len(split), self._limit + 1, dtype=torch.int64, device=world.device)
+
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+        """See `Answering`."""
+        every_B = torch.arange(len(batch.labels), device=batch.labels.device)
+        nll_B = self._model.score_targets(prompted, every_B, batch.labels)
+        id_BT = self._model.write(prompted, max_new_tokens=self._limit, do_sample=False, num_beams=1, synced_gpus=self._synced)
+        if not len(row_B):
+            return nll_B.new_zeros(0)
+        self._written_NT[row_B] = self._tokenizer.pad_token_id
+        self._written_NT[row_B, : id_BT.shape[1]] = id_BT
+        return nll_B
+
+    def texts(self) -> list[str]:
+        """See `Answering`."""
+        written: list[str] = self._tokenizer.batch_decode(self._world.sum_(self._written_NT), skip_special_tokens=True)
+        return written
