@@ -55,7 +55,15 @@ OTHER = TrainConfig(
         evaluate_every=2,
         seed=9,
     ),
-    engine=EngineConfig(name="deepspeed", zero_stage=3, offload="nvme", nvme_path=Path("local disk")),
+    engine=EngineConfig(
+        name="deepspeed",
+        zero_stage=3,
+        offload="nvme",
+        nvme_path=Path("local disk"),
+        micro_batch_size=3,
+        gradient_checkpointing=True,
+        compile=True,
+    ),
     checkpoint=CheckpointConfig(every=7, keep=1),
 )
 
@@ -189,6 +197,8 @@ def test_help_names_every_setting_and_what_it_is(capsys: pytest.CaptureFixture[s
         (("--engine.zero-stage", "3", "--engine.offload", "nvme"), "engine.nvme_path=None"),
         (("--engine.zero-stage", "3", "--engine.nvme-path", "disk"), "engine.nvme_path=disk"),
         (("--engine.offload", "tape"), "engine.offload"),
+        (("--engine.micro-batch-size", "0"), "engine.micro_batch_size=0"),
+        (("--precision", "int4"), "precision"),
         (("--checkpoint.every", "0"), "checkpoint.every=0"),
         (("--checkpoint.keep", "0"), "checkpoint.keep=0"),
         (("--max-source-length", "1"), "max_source_length=1"),

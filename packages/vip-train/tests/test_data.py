@@ -147,3 +147,16 @@ def test_the_digest_is_of_every_text_and_its_split() -> None:
     one, other = Example("a", "b", "c"), Example("a", "b", "d")
     assert digest([one], [other]) == digest([one], [other])
     assert len({digest([one], [other]), digest([other], [one]), digest([one, other], []), digest([one, other])}) == 4
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (4, [4]), (9, [4])])
+def test_parts_have_all_rows_in_order_and_only_their_own_padding(
+    size: int, expected: list[int], backbone: Backbone, texts: list[str]
+) -> None:
+    examples = [Example(text, word, "") for text, word in zip(texts, ["ba", "milotura", "ke", "lo"], strict=True)]
+    collate = collator(backbone.tokenizer, 480)
+    parts = collate(examples).parts(size)
+    assert [len(part.input_ids) for part in parts] == expected
+    for number, part in enumerate(parts):
+        alone = collate(examples[number * size :][: expected[number]])
+        assert all(torch.equal(one, other) for one, other in zip(part, alone, strict=True))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from vip_core import VIPPrompt, perplexity, usage
 
 from vip_train import report
+from vip_train.accumulation import take
 from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, parse
 from vip_train.config import TrainConfig
@@ -19,7 +20,7 @@ from vip_train.data import Shuffled, collator, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import baseline, evaluate
-from vip_train.model import VIPModel, VIPOutput
+from vip_train.model import VIPModel
 from vip_train.runs import RunFolder, settings
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
@@ -204,25 +205,29 @@ class _Run:
     def _train(self, step: int, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*self.batches.batch(step).to(self.world.device))
-        commitment = output.prompted.commitment.detach()
-        mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
+        taken = take(
+            self.engine,
+            self.batches.batch(step),
+            self.world.device,
+            micro_batch_size=self.config.engine.micro_batch_size,
+        )
+        mine = torch.stack([taken.nll_B.mean(), taken.commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
         if not math.isfinite(nll + commit):
-            self._refuse_batch(step, output)
-        self.engine.step(output.loss)
+            self._refuse_batch(step, taken.nll_B)
+        self.engine.step(taken.loss)
         self.step = step
         size = self.world.size
         self.recent = _Recent(self.recent.nll + nll / size, self.recent.commitment + commit / size, self.recent.steps + 1)
         if step % 20 == 0:
-            codes = perplexity(usage(output.prompted.weight_BPK))
+            codes = perplexity(usage(taken.weight_BPK))
             bar.set_postfix(loss=f"{nll / size:.3f}", codes=f"{codes:.0f}", refresh=False)
         return stops > 0
 
-    def _refuse_batch(self, step: int, output: VIPOutput) -> None:
+    def _refuse_batch(self, step: int, mine_B: Tensor) -> None:
         """Sets a batch whose loss is not finite aside and ends the run; its step is not taken."""
         nll_B = torch.zeros(self.config.optimizer.batch_size, device=self.world.device)
-        nll_B[self.world.rank :: self.world.size] = output.nll_B.detach().float()
+        nll_B[self.world.rank :: self.world.size] = mine_B.float()
         nll = self.world.sum_(nll_B).tolist()
         tokenizer = self.backbone.tokenizer
         rows = [
