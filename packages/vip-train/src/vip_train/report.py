@@ -27,6 +27,8 @@ def announce(
     """Says what is about to be trained, on what, and what a constant answer would reach."""
     trainable = sum(size(parameter) for parameter in model.prompt.parameters())
     frozen = sum(size(parameter) for parameter in model.backbone.parameters())
+    if config.precision == "nf4":
+        frozen = model.backbone.num_parameters()  # knows that a byte holds two
     how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"
