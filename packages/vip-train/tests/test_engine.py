@@ -1,14 +1,16 @@
 """Which engine runs, what it optimises, plain torch against steps by hand; test_deepspeed.py and test_torchrun.py have more."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from vip_train.backbones import Backbone
+from vip_train.backbones import Backbone, load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
-from vip_train.engine import TorchEngine, build_engine, uses_deepspeed
+from vip_train.engine import TorchEngine, build_engine, check_engine, uses_deepspeed
 from vip_train.errors import UserError
 from vip_train.model import VIPModel
 from vip_train.schedule import ScheduleConfig
@@ -170,3 +172,63 @@ def test_a_learning_rate_of_zero_keeps_its_group(build: Build, batch: Batch) -> 
     engine.step(engine.forward(*batch).loss)
     assert torch.equal(model.prompt.prompt_PD, before["prompt_PD"])
     assert not torch.equal(model.prompt.state_dict()["contextualizer.up.weight"], before["contextualizer.up.weight"])
+
+
+# --- memory and speed ---
+
+
+@pytest.fixture
+def pair(build: Build, tiny_backbone: Path) -> tuple[VIPModel, VIPModel]:
+    """Twice the same model, each around a backbone of its own."""
+    one, other = (VIPModel(load_backbone(str(tiny_backbone)).model, build().prompt).train() for _ in range(2))
+    return one, other
+
+
+def after_steps(model: VIPModel, batch: Batch, **values: Any) -> dict[str, torch.Tensor]:
+    """The prompt after three steps of an engine with these settings."""
+    engine = build_engine(model, OptimizerConfig(), EngineConfig(**values), ALONE, deepspeed=False)
+    for step in range(3):
+        torch.manual_seed(step)
+        engine.step(engine.forward(*batch).loss)
+    return {name: value.detach().clone() for name, value in model.prompt.state_dict().items()}
+
+
+def test_recomputing_is_one_setting_and_changes_nothing(pair: tuple[VIPModel, VIPModel], batch: Batch) -> None:
+    expected, found = after_steps(pair[0], batch), after_steps(pair[1], batch, gradient_checkpointing=True)
+    assert pair[1].backbone.training
+    assert not pair[0].backbone.training
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, with which torch.compile makes its kernels")
+# torch hides the first by a hook that is not asked where warnings are errors; the second is about a part of torch itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+def test_a_compiled_step_is_the_plain_one_within_rounding(pair: tuple[VIPModel, VIPModel], batch: Batch) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    expected, found = after_steps(pair[0], batch), after_steps(pair[1], batch, compile=True)
+    torch._dynamo.reset()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        if not name.endswith("self_attn.in_proj_bias"):  # the bias of keys: see test_deepspeed.py
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_compilation_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"^engine\.compile: needs the C\+\+ compiler no-such-compiler, which is not installed"):
+        check_engine(OptimizerConfig(), EngineConfig(compile=True), deepspeed=False)
+
+
+def test_compilation_of_a_sharded_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text("")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=3), deepspeed=False)
+    check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=2), deepspeed=True)
+    with pytest.raises(UserError, match=r"^engine\.compile: needs engine\.zero_stage 0, 1 or 2"):
+        check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=3), deepspeed=True)

@@ -126,7 +126,7 @@ def test_how_often_it_evaluates_does_not_change_what_it_learns(settings: Setting
 
 
 def warm(config: TrainConfig) -> TrainConfig:
-    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=2, revive_below=0.0)
+    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=3, revive_below=0.0)
     return dataclasses.replace(config, vip=dataclasses.replace(config.vip, quantizer=quantizer))
 
 
@@ -144,7 +144,7 @@ def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_
     assert [int(found[steps]["quantizer.codebook.steps"]) for steps in (2, 3, 5)] == [2, 3, 5], "one update per step"
     lines = metrics(tmp_path / "5")
     assert [line["validation_code_perplexity"] > 0 for line in lines] == [False, False, True, True, True]
-    assert [line["commitment"] > 0 for line in lines] == [False, False, True, True, True]
+    assert [line["commitment"] > 0 for line in lines] == [False, False, False, True, True]
 
 
 def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(

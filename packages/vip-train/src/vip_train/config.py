@@ -83,10 +83,19 @@ class EngineConfig:
     `nvme` (stage 3): the backbone in files under `nvme_path`, the small optimizer state in main memory."""
     nvme_path: Path | None = None
     """Folder on a local disk, for `offload=nvme`."""
+    micro_batch_size: int | None = None
+    """Examples a process takes at a time; a larger share of the batch is taken in parts, whose gradients add up.
+    By default all at once."""
+    gradient_checkpointing: bool = False
+    """Whether the backbone's layers are computed again in the backward pass instead of being kept: less memory, more time."""
+    compile: bool = False
+    """Whether torch.compile compiles the backbone in training. Needs a C++ compiler, and ZeRO stage 3 is excluded."""
 
     def __post_init__(self) -> None:
         if self.zero_stage not in (0, 1, 2, 3):
             raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
+        if self.micro_batch_size is not None and self.micro_batch_size < 1:
+            raise ValueError(f"engine.micro_batch_size={self.micro_batch_size} must be at least 1")
         if self.offload != "none" and self.zero_stage == 0:
             raise ValueError(f"engine.offload={self.offload}: needs engine.zero_stage 1, 2 or 3; stage 0 keeps all where it is")
         if self.offload == "nvme" and self.zero_stage != 3:
@@ -125,7 +134,8 @@ class TrainConfig:
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
     precision: Precision = "auto"
-    """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. fp16 is refused, T5 overflows in it."""
+    """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. `int8` and `nf4` (4 bits, needs vip-train[quantized]) round its
+    linear layers. fp16 is refused, T5 overflows in it."""
     output: Path | None = None
     """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>."""
     max_source_length: int = 480

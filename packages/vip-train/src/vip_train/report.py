@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from vip_train.config import TrainConfig
 from vip_train.evaluation import Baseline, Evaluation
 from vip_train.model import VIPModel
 from vip_train.sharding import size
+from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
@@ -26,6 +28,8 @@ def announce(
     """Says what is about to be trained, on what, and what a constant answer would reach."""
     trainable = sum(size(parameter) for parameter in model.prompt.parameters())
     frozen = sum(size(parameter) for parameter in model.backbone.parameters())
+    if config.precision == "nf4":
+        frozen = model.backbone.num_parameters()  # knows that a byte holds two
     how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vip_core import VIPPrompt, perplexity, usage
 
 from vip_train import report
+from vip_train.accumulation import take
 from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, fits, parse
 from vip_train.config import TrainConfig
@@ -23,7 +24,7 @@ from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import baseline, evaluate
 from vip_train.loader import Loader
-from vip_train.model import VIPModel, VIPOutput
+from vip_train.model import VIPModel
 from vip_train.order import Shuffled
 from vip_train.outcome import write_outcome
 from vip_train.runs import RunFolder, next_output, settings
@@ -205,29 +206,28 @@ class _Run:
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*batch.to(self.world.device))
-        commitment = output.prompted.commitment.detach()
-        mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
+        taken = take(self.engine, batch, self.world.device, micro_batch_size=self.config.engine.micro_batch_size)
+        mine = torch.stack([taken.nll_B.mean(), taken.commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
         if not math.isfinite(nll + commit):
-            self._refuse_batch(step, output)
+            self._refuse_batch(step, taken.nll_B)
         rates = self.engine.set_learning_rates(self.config.optimizer.learning_rates(step))
-        self.engine.step(output.loss)
+        self.engine.step(taken.loss)
         self.step = step
         size = self.world.size
         self.now = {"step_nll": nll / size, "step_commitment": commit / size}
         self.now |= {f"learning_rate_{name}": rate for name, rate in rates.items()}
         self.recent = _Recent(self.recent.nll + nll / size, self.recent.commitment + commit / size, self.recent.steps + 1)
         if step % 20 == 0:
-            codes = perplexity(usage(output.prompted.weight_BPK))
+            codes = perplexity(usage(taken.weight_BPK))
             shown = ", ".join(f"{rate:.2g}" for rate in rates.values())
             bar.set_postfix(loss=f"{nll / size:.3f}", lr=shown, codes=f"{codes:.0f}", refresh=False)
         return stops > 0
 
-    def _refuse_batch(self, step: int, output: VIPOutput) -> None:
+    def _refuse_batch(self, step: int, mine_B: Tensor) -> None:
         """Sets a batch whose loss is not finite aside and ends the run; its step is not taken."""
         nll_B = torch.zeros(self.config.optimizer.batch_size, device=self.world.device)
-        nll_B[self.world.rank :: self.world.size] = output.nll_B.detach().float()
+        nll_B[self.world.rank :: self.world.size] = mine_B.float()
         nll = self.world.sum_(nll_B).tolist()
         taken = [self.training.examples[row] for row in self.batches.rows(step)]
         rows = report.batch(self.batches.rows(step), taken, nll, self.backbone.tokenizer)
