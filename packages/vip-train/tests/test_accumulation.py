@@ -15,11 +15,12 @@ from vip_core import ContextualizerConfig, QuantizerConfig
 from vip_train.accumulation import Taken, take
 from vip_train.backbones import Backbone
 from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, TrainConfig
-from vip_train.data import Batch, Shuffled, collator
+from vip_train.data import Batch
 from vip_train.engine import Engine, TorchEngine, build_engine
 from vip_train.errors import UserError
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.training import train
 from vip_train.world import World
 
@@ -39,7 +40,7 @@ Settings = Callable[..., TrainConfig]
 def batch(backbone: Backbone) -> Batch:
     """32 texts and targets of many lengths."""
     rows = [Example(f"Bake {'milo tura ' * (row % 7)}{row * row}.", WORDS[row % 4], "") for row in range(32)]
-    return collator(backbone.tokenizer, 480)(rows)
+    return TokenisedSplit(rows, backbone.tokenizer, 480).batch(range(32))
 
 
 @pytest.fixture
@@ -223,13 +224,15 @@ def test_a_loss_that_is_not_finite_in_one_part_is_refused_with_all_examples(
 ) -> None:
     config = in_parts(settings(steps=3, checkpoint=CheckpointConfig(every=1)), 3, output=tmp_path / "run")
     real, taken, forwards = TorchEngine.step, [], []
-    forward = TorchEngine.forward
+    forward, poison = TorchEngine.forward, []
 
     def poisoned(self: TorchEngine, *batch: Tensor) -> VIPOutput:
         forwards.append(1)
         output = forward(self, *batch)
-        # Parts of 3, 3 and 2 rows: the first part of the second step.
-        return output._replace(nll_B=output.nll_B * float("nan")) if len(forwards) == 4 else output
+        if len(forwards) != 4:
+            return output
+        poison.append(batch[0])  # of parts of 3, 3 and 2 rows the first part of the second step
+        return output._replace(nll_B=output.nll_B * float("nan"))
 
     def step(self: TorchEngine, loss: Tensor) -> None:
         taken.append(1)
@@ -243,12 +246,5 @@ def test_a_loss_that_is_not_finite_in_one_part_is_refused_with_all_examples(
     rows = json.loads((tmp_path / "run" / "not-finite-step-00000002.json").read_text(encoding="utf-8"))["batch"]
     assert [row["nll"] == "nan" for row in rows] == [True] * 3 + [False] * 5
     assert len({row["example"] for row in rows}) == 8
-    batches = Shuffled(
-        [Example("", "", "")] * 30,
-        batch_size=8,
-        rank=0,
-        world_size=1,
-        seed=config.optimizer.seed,
-        collate=lambda _: None,  # type: ignore[arg-type, return-value]
-    )
-    assert [row["example"] for row in rows] == batches.rows(2)
+    for row, ids_S in zip(rows[:3], poison[0].tolist(), strict=True):
+        assert row["source_ids"] == ids_S[: len(row["source_ids"])]

@@ -14,9 +14,10 @@ from vip_train.adapter import load_adapter
 from vip_train.backbones import Backbone
 from vip_train.cli import main
 from vip_train.config import CheckpointConfig, TrainConfig
-from vip_train.data import Batch, Shuffled
+from vip_train.data import Batch
 from vip_train.errors import UserError
 from vip_train.evaluation import Evaluation, evaluate
+from vip_train.loader import Loader
 from vip_train.schedule import ScheduleConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.tasks import get_task
@@ -155,13 +156,13 @@ def test_a_run_killed_in_any_step_decides_and_ends_as_a_whole_one(
     """The best is of step 4; checkpoints are of steps 3 and 6."""
     nlls(at_2=3.0, at_4=2.0, at_6=2.0, at_8=2.5)
     whole = leavings(train(dataclasses.replace(config, output=tmp_path / "whole")))
-    real = Shuffled.batch
+    real = Loader.batch
 
-    def batch(self: Shuffled, now: int) -> Batch:
+    def batch(self: Loader, now: int) -> Batch:
         return die() if now == step else real(self, now)  # type: ignore[func-returns-value, return-value]
 
     with monkeypatch.context() as patched:
-        patched.setattr(Shuffled, "batch", batch)
+        patched.setattr(Loader, "batch", batch)
         with pytest.raises(Broken):
             train(config)
     run = train(config)

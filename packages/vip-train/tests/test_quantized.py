@@ -13,12 +13,13 @@ from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.adapter import load_adapter
 from vip_train.backbones import BUNDLED, Backbone, fingerprint, load_backbone
 from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, TrainConfig
-from vip_train.data import Batch, collator
+from vip_train.data import Batch
 from vip_train.engine import build_engine
 from vip_train.errors import UserError
 from vip_train.model import VIPModel
 from vip_train.quantized import Int8Linear
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.training import train
 from vip_train.world import World
 
@@ -39,7 +40,7 @@ Settings = Callable[..., TrainConfig]
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     rows = [Example(f"Question: {name} has a ball. Who has it?", name, "") for name in ("Anna", "Ben", "Carla", "David")]
-    return collator(load_backbone().tokenizer, 480)(rows)
+    return TokenisedSplit(rows, load_backbone().tokenizer, 480).batch(range(len(rows)))
 
 
 def learn(backbone: Backbone, batch: Batch) -> tuple[list[float], Tensor, VIPModel]:

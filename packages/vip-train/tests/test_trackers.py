@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 from vip_train.config import CheckpointConfig, TrainConfig
-from vip_train.data import Batch, Shuffled
+from vip_train.data import Batch
 from vip_train.errors import UserError
+from vip_train.loader import Loader
 from vip_train.schedule import ScheduleConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.trackers import Trackers, TrackingConfig, check_trackers
@@ -35,15 +36,15 @@ class Broken(BaseException):
 @pytest.fixture
 def dies_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Has the run die as a step begins."""
-    real = Shuffled.batch
+    real = Loader.batch
 
     def choose(step: int | None) -> None:
-        def batch(self: Shuffled, now: int) -> Batch:
+        def batch(self: Loader, now: int) -> Batch:
             if now == step:
                 raise Broken
             return real(self, now)
 
-        monkeypatch.setattr(Shuffled, "batch", batch)
+        monkeypatch.setattr(Loader, "batch", batch)
 
     return choose
 
