@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
+from vip_core import VIPPrompt
 from vip_train.adapter import load_adapter, read_adapter_config
 from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
@@ -133,11 +133,11 @@ def warm(config: TrainConfig) -> TrainConfig:
 def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_path: Path, backbone: Backbone) -> None:
     code = "quantizer.codebook.code_KD"
     for steps in (2, 3, 5):
-        train(warm(settings(output=tmp_path / str(steps), steps=steps, evaluate_every=1)))
+        config = warm(settings(output=tmp_path / str(steps), steps=steps, evaluate_every=1))
+        train(config)
     found = {steps: weights(tmp_path / str(steps)) for steps in (2, 3, 5)}
-    start = VIPPrompt(
-        VIPConfig(prompt_length=3, quantizer=QuantizerConfig(codes=7)), backbone.model.get_input_embeddings().weight
-    ).state_dict()[code]
+    torch.manual_seed(config.optimizer.seed)
+    start = VIPPrompt(config.vip, backbone.model.get_input_embeddings().weight).state_dict()[code]
     assert torch.equal(found[2][code], start), "in the warm-up codes stay"
     assert not torch.isclose(found[3][code], start).all(1).any(), "k-means placed every code"
     assert not torch.equal(found[5][code], found[3][code])
