@@ -3,7 +3,7 @@
     python benchmarks/_candidates.py NAME [flags of run.py]
 
 NAME is `-` for vip_core as it is. Each candidate replaces one thing and leaves the rest, so that rows of the table compare.
-docs/decisions.md has the figures. P prompt tokens, N = B·P prompt vectors, D width, C contextualizer width, K codes.
+docs/decisions.md has the figures. P prompt tokens, N = B·P prompt vectors, D width of what is quantised, K codes.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import vip_core.prompt
 import vip_core.quantizer
 import vip_core.temperature
 from torch import Tensor, nn
-from vip_core import Contextualizer, Quantized, Quantizer
+from vip_core import Quantized, Quantizer
 from vip_core.kmeans import squared_distance
 from vip_train.cli import main
 
@@ -44,6 +44,21 @@ class Whitened(Quantizer):
         deviation_D = self.variance_D.sqrt() + 1e-6
         found = super().forward((context_BPD - self.mean_D) / deviation_D, **options)
         return found._replace(vector_BPD=found.vector_BPD * deviation_D + self.mean_D)
+
+
+class Standardised(Quantizer):
+    """Distances from a moving mean in units of one moving standard deviation."""
+
+    def forward(self, context_BPD: Tensor, **options: Any) -> Quantized:
+        vector_ND = context_BPD.detach().flatten(0, 1)
+        if not hasattr(self, "mean_D"):
+            self.mean_D, self.variance = vector_ND.mean(0), vector_ND.var(0).mean()
+        if self.training:
+            self.mean_D.lerp_(vector_ND.mean(0), 0.01)
+            self.variance.lerp_(vector_ND.var(0).mean(), 0.01)
+        deviation = self.variance.sqrt() + 1e-6
+        found = super().forward((context_BPD - self.mean_D) / deviation, **options)
+        return found._replace(vector_BPD=found.vector_BPD * deviation + self.mean_D)
 
 
 class PerPosition(nn.Module):
@@ -76,48 +91,6 @@ class Balanced(Quantizer):
         share_NK = (-distance_NK / self.codebook.temperature.clamp_min(1e-6)).softmax(1) + 1e-9  # entr has no slope at 0
         gap = torch.special.entr(share_NK).sum(1).mean() - torch.special.entr(share_NK.mean(0)).sum()
         return found._replace(commitment=found.commitment + gap)
-
-
-class Bottleneck(Contextualizer):
-    """Quantises the C-wide vectors before W_up (factorised codes)."""
-
-    quantizer: Quantizer
-
-    def forward(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        up, self.up = self.up, nn.Identity()  # type: ignore[assignment]
-        hidden_BPC = super().forward(prompt_PD, text_BSD, mask_BS) / self.scale
-        self.up = up
-        self.found = self.quantizer(hidden_BPC)
-        return self.scale * self.up(self.found.vector_BPD)
-
-
-class BehindTheBottleneck(nn.Module):
-    """Hands on what the contextualizer's own quantizer found."""
-
-    def __init__(self, config: Any, start_KD: Tensor) -> None:
-        super().__init__()
-        self.config, self.place = config, start_KD
-
-    def forward(self, context_BPD: Tensor, **_: Any) -> Quantized:
-        return self.contextualizer[0].found._replace(vector_BPD=context_BPD)
-
-
-def in_the_bottleneck() -> None:
-    made: list[Bottleneck] = []
-
-    class Inside(Bottleneck):
-        def __init__(self, config: Any, dim: int, **options: Any) -> None:
-            super().__init__(config, dim, **options)
-            made.append(self)
-
-    class Behind(BehindTheBottleneck):
-        def __init__(self, config: Any, start_KD: Tensor) -> None:
-            super().__init__(config, start_KD)
-            width = made[-1].down.out_features
-            made[-1].quantizer = Quantizer(config, torch.randn(config.codes, width))
-            self.contextualizer = made
-
-    vip_core.prompt.Contextualizer, vip_core.prompt.Quantizer = Inside, Behind  # type: ignore[misc, assignment]
 
 
 def quantizer(kind: Any) -> Callable[[], None]:
@@ -165,9 +138,9 @@ CANDIDATES: dict[str, Callable[[], None]] = {
     "-": lambda: None,
     "cosine": quantizer(Cosine),
     "whitened": quantizer(Whitened),
+    "standardised": quantizer(Standardised),
     "per position": quantizer(PerPosition),
     "balance loss": quantizer(Balanced),
-    "bottleneck": in_the_bottleneck,
     "nearest": temperature(nearest, average=True),
     "half gap": temperature(half_gap, average=True),
     "entropy": temperature(entropy, average=False),

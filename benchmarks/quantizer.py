@@ -9,7 +9,8 @@ held at once beyond what was there before the step. Rows:
 - release, every draw: the same with one row per draw, M x N x K numbers. The release counts its draws as it makes them.
 - vector-quantize-pytorch: its hard EMA quantizer (one code per token, no draws) behind vip_core's paper-shaped contextualizer.
 - vip_core, paper: `VIPConfig.paper()`.
-- vip_core, recommended: `VIPConfig()` at the same P and K, past its warm-up.
+- vip_core, recommended in D: `VIPConfig()` at the same P and K, past its warm-up, with codes after W_up (`space="embedding"`).
+- vip_core, recommended: the same with codes before W_up, as it is.
 - vip_core, as it comes (whole prompt only): `VIPConfig()` with its own P = 10 and K = 40, past its warm-up.
 
     nox -s bench -- quantizer [--quick] [--batch 32 --source 384 --prompt 100 --dim 768 --codes 1000 --draws 10 --rounds 9]
@@ -70,11 +71,13 @@ def prompt_steps(sizes: Sizes, device: str) -> dict[str, Step]:
     paper = dataclasses.replace(paper, quantizer=dataclasses.replace(paper.quantizer, codes=sizes.codes, draws=sizes.draws))
     own = VIPConfig(quantizer=QuantizerConfig(warmup_steps=0))
     same = QuantizerConfig(codes=sizes.codes, draws=sizes.draws, warmup_steps=0)
+    wide = dataclasses.replace(same, space="embedding")
     library = LibraryQuantizer(sizes.dim, sizes.codes)
     prompts = {
         "release": OtherPrompt(PlainContextualizer(sizes.dim), ReleaseQuantizer(start_KD, sizes.draws), start_PD),
         "vector-quantize-pytorch": OtherPrompt(Contextualizer(paper.contextualizer, sizes.dim), library, start_PD),
         "vip_core, paper": VIPPrompt(paper, vocabulary_VD),
+        "vip_core, recommended in D": VIPPrompt(VIPConfig(prompt_length=sizes.prompt, quantizer=wide), vocabulary_VD),
         "vip_core, recommended": VIPPrompt(VIPConfig(prompt_length=sizes.prompt, quantizer=same), vocabulary_VD),
         "vip_core, as it comes": VIPPrompt(own, vocabulary_VD),
     }
@@ -82,7 +85,10 @@ def prompt_steps(sizes: Sizes, device: str) -> dict[str, Step]:
 
 
 def quantizer_steps(sizes: Sizes, device: str) -> dict[str, Step]:
-    """The quantizers alone, on contextual prompt vectors that are a leaf of the graph."""
+    """The quantizers alone, on contextual prompt vectors that are a leaf of the graph, D wide, or C for codes before W_up.
+
+    W_up is in none of them; everybody has one, before the quantizer or after it.
+    """
     torch.manual_seed(0)
     context_BPD = 5 * torch.randn(sizes.batch, sizes.prompt, sizes.dim, device=device)
     start_KD = start_codes(torch.randn(sizes.codes, sizes.dim, device=device))
@@ -93,12 +99,16 @@ def quantizer_steps(sizes: Sizes, device: str) -> dict[str, Step]:
         "release, every draw": ReleaseQuantizer(start_KD, sizes.draws, every_draw=True),
         "vector-quantize-pytorch": LibraryQuantizer(sizes.dim, sizes.codes),
         "vip_core, paper": Quantizer(paper, start_KD),
-        "vip_core, recommended": Quantizer(recommended, start_KD),
+        "vip_core, recommended in D": Quantizer(recommended, start_KD),
     }
-    return {
+    steps = {
         name: training_step(quantizer.to(device), context_BPD.clone().requires_grad_())
         for name, quantizer in quantizers.items()
     }
+    width = VIPConfig().contextualizer.width
+    hidden_BPC = torch.randn(sizes.batch, sizes.prompt, width, device=device).requires_grad_()
+    bottleneck = Quantizer(recommended, torch.randn(sizes.codes, width, device=device))
+    return steps | {"vip_core, recommended": training_step(bottleneck.to(device), hidden_BPC)}
 
 
 def start_codes(row_KD: Tensor) -> Tensor:

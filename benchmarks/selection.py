@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 RECOMMENDED = "recommended"
 QUANTIZER = "--vip.quantizer."
 CONTEXTUALIZER = "--vip.contextualizer."
+AFTER = "--vip.quantizer.space=embedding"
 PAPER = HERE.parent / "packages/vip-train/configs/paper.yaml"
 
 # Name -> candidate of _candidates.py, then flags.
@@ -57,11 +58,13 @@ VARIANTS: dict[str, list[str]] = {
     "τ: distance to the nearest": ["nearest"],
     "τ: half the gap to the second": ["half gap"],
     "τ: entropy alone": ["entropy"],
-    "cosine distance": ["cosine"],
+    "codes after W_up": ["-", AFTER],
+    "codes after W_up, cosine distance": ["cosine", AFTER],
+    "codes after W_up, whitened": ["whitened", AFTER],
+    "codes after W_up, standardised": ["standardised", AFTER],
     "whitened": ["whitened"],
     "codes per position": ["per position"],
     "balance loss": ["balance loss"],
-    "codes in the bottleneck": ["bottleneck"],
 }  # fmt: skip
 
 

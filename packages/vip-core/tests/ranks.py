@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from vip_core import Codebook, ContextualizerConfig, Quantizer, QuantizerConfig, VIPConfig, VIPPrompt
+from vip_core.codebook import Seen
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
 
 Found = dict[str, Any]
@@ -50,7 +51,7 @@ def update(rank: int, ranks: int, ema: Any) -> Callable[[], Found]:
         for step in range(5):
             mine = slice(rank, None, ranks)
             vector_ND, weight_NK = normal(8, 5, seed=step), normal(8, 6, seed=50 + step).softmax(1)
-            codebook.update_(vector_ND[mine], weight_NK[mine], normal(8, seed=99 + step).abs()[mine], None)
+            codebook.update_(Seen(vector_ND[mine], weight_NK[mine], normal(8, seed=99 + step).abs()[mine]), None)
         return state_of(codebook)
 
     return run
@@ -97,7 +98,7 @@ def prompt(rank: int) -> Callable[[], Found]:
 
     def run() -> Found:
         for step in range(5):
-            rows = 0 if rank == 1 and step == 2 else 3
+            rows = 0 if rank == 1 and step == 1 else 3
             found = module(normal(rows, 4, 6, seed=10 * rank + step), torch.ones(rows, 4))
             (found.embeds_BLD.sum() + found.commitment).backward()
         return {name: value for name, value in state_of(module).items() if name.startswith("quantizer.")}
@@ -110,8 +111,8 @@ def start(rank: int) -> Callable[[], Found]:
     codebook = Codebook(QuantizerConfig(codes=5, warmup_steps=1), normal(5, 2, seed=rank))
 
     def run() -> Found:
-        for _ in range(2):
-            codebook.begin_step_(rank_rows(rank), None)
+        codebook.join_()
+        codebook.learn_(Seen(rank_rows(rank), torch.zeros(0, 0)), None)
         return state_of(codebook)
 
     return run
@@ -125,7 +126,7 @@ def revive(rank: int, dead: int) -> Callable[[], Found]:
 
     def run() -> Found:
         vector_ND = rank_rows(rank)
-        codebook.update_(vector_ND, torch.zeros(len(vector_ND), 9), torch.zeros(len(vector_ND)), None)
+        codebook.update_(Seen(vector_ND, torch.zeros(len(vector_ND), 9), torch.zeros(len(vector_ND))), None)
         return state_of(codebook)
 
     return run

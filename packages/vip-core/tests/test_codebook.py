@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from vip_core import Codebook, Quantizer, QuantizerConfig
+from vip_core.codebook import Seen
 
 Array = NDArray[np.float64]
 EMAS = ["mean", "reference"]
@@ -82,7 +83,7 @@ def test_updates_are_the_moving_averages(ema: str, steps: int, rows: int, codes:
     slow = slow_start(start_KD.double().numpy(), ema)
     for step in range(steps):
         vector_ND, weight_NK, nearest_N = batch(rows, codes, dim, seed=step)
-        codebook.update_(vector_ND, weight_NK, nearest_N, None)
+        codebook.update_(Seen(vector_ND, weight_NK, nearest_N), None)
         slow = slow_update(slow, vector_ND.double().numpy(), weight_NK.double().numpy(), 0.95, ema)
     # `mean` smooths by a pseudo-count of 1e-5 where it divides, the oracle does not: 1e-5 over the smallest count.
     assert_matches(codebook, slow, rtol=2e-4 if ema == "mean" else 1e-5)
@@ -109,7 +110,7 @@ def test_training_forwards_are_the_moving_averages_of_what_they_drew(ema: str) -
 def test_counts_settle_at_the_rows_of_a_batch(ema: str) -> None:
     codebook = Codebook(config(ema=ema, decay=0.9), normal(4, 3, seed=0))
     for step in range(200):
-        codebook.update_(*batch(12, 4, 3, seed=step), None)
+        codebook.update_(Seen(*batch(12, 4, 3, seed=step)), None)
     assert codebook.count_K.sum().item() == pytest.approx(12.0, rel=1e-5)
 
 
@@ -120,7 +121,7 @@ def toy(ema: str) -> dict[int, float]:
     vector_ND, weight_NK = torch.ones(1, 1), torch.full((1, 1000), 3.2)
     found: dict[int, float] = {}
     for step in range(1, 501):
-        codebook.update_(vector_ND, weight_NK, torch.ones(1), None)
+        codebook.update_(Seen(vector_ND, weight_NK, torch.ones(1)), None)
         found[step] = codebook.code_KD.mean().item()
     return found
 
@@ -146,7 +147,7 @@ def use_only_the_first(codebook: Codebook, steps: int) -> None:
     weight_NK = torch.zeros(3, codes)
     weight_NK[:, 0] = 1.0
     for step in range(steps):
-        codebook.update_(normal(3, dim, seed=step), weight_NK, torch.ones(3), None)
+        codebook.update_(Seen(normal(3, dim, seed=step), weight_NK, torch.ones(3)), None)
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.99])
@@ -183,7 +184,7 @@ def test_an_unused_code_survives_until_its_count_underflows() -> None:
 def test_a_batch_without_rows_is_a_step_that_moves_no_code(ema: str) -> None:
     codebook = Codebook(config(ema=ema, temperature="auto", decay=0.9, revive_below=0.5), normal(4, 3, seed=0))
     before = state_of(codebook)
-    codebook.update_(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0), None)
+    codebook.update_(Seen(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0)), None)
     torch.testing.assert_close(codebook.count_K, 0.9 * before["count_K"])
     torch.testing.assert_close(codebook.code_KD, before["code_KD"] * (1.0 if ema == "mean" else 0.9))
     assert torch.equal(codebook.temperature, before["temperature"])
@@ -194,7 +195,7 @@ def test_a_batch_without_rows_is_a_step_that_moves_no_code(ema: str) -> None:
 
 def test_a_given_temperature_never_moves() -> None:
     codebook = Codebook(config(temperature=7.5), normal(4, 3, seed=0))
-    codebook.update_(*batch(6, 4, 3, seed=0), None)
+    codebook.update_(Seen(*batch(6, 4, 3, seed=0)), None)
     assert codebook.temperature.item() == 7.5
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from vip_core import Codebook, Quantizer, QuantizerConfig
+from vip_core.codebook import Seen
 
 
 def config(**values: Any) -> QuantizerConfig:
@@ -34,8 +35,8 @@ def test_dead_codes_restart_at_current_vectors_with_count_and_sum(ema: str) -> N
     codebook = with_counts([2.0, 0.5, 3.5, 3.0, 0.01, 3.0], 3, decay=0.9, revive_below=0.5, ema=ema)
     vector_ND, weight_NK, nearest_N = no_draws(5, 6, 3)
     untouched = with_counts([2.0, 0.5, 3.5, 3.0, 0.01, 3.0], 3, decay=0.9, revive_below=0.0, ema=ema)
-    untouched.update_(vector_ND, weight_NK, nearest_N, None)
-    codebook.update_(vector_ND, weight_NK, nearest_N, torch.Generator().manual_seed(0))
+    untouched.update_(Seen(vector_ND, weight_NK, nearest_N), None)
+    codebook.update_(Seen(vector_ND, weight_NK, nearest_N), torch.Generator().manual_seed(0))
 
     alive, dead = [0, 2, 3, 5], [1, 4]
     for name in ("code_KD", "count_K", "sum_KD"):
@@ -51,14 +52,14 @@ def test_dead_codes_restart_at_current_vectors_with_count_and_sum(ema: str) -> N
 def test_the_threshold_is_a_share_of_the_mean_count_and_itself_alive() -> None:
     codebook = with_counts([0.5, 1.5, 1.0, 1.0], 2, decay=0.5, revive_below=0.5)
     before_KD = codebook.code_KD.clone()
-    codebook.update_(*no_draws(3, 4, 2), None)
+    codebook.update_(Seen(*no_draws(3, 4, 2)), None)
     torch.testing.assert_close(codebook.code_KD, before_KD)
 
 
 def test_without_a_threshold_nothing_is_revived() -> None:
     codebook = with_counts([1.0, 0.0, 1e-20], 2, revive_below=0.0)
     before_KD = codebook.code_KD.clone()
-    codebook.update_(*no_draws(3, 3, 2), None)
+    codebook.update_(Seen(*no_draws(3, 3, 2)), None)
     torch.testing.assert_close(codebook.code_KD, before_KD)
 
 
@@ -67,7 +68,7 @@ def test_no_more_codes_are_revived_than_there_are_vectors(rows: int, revived: in
     codebook = with_counts([9.0, 0.0, 9.0, 0.0, 0.0], 2, revive_below=0.5)
     before_KD = codebook.code_KD.clone()
     vector_ND, weight_NK, nearest_N = no_draws(rows, 5, 2)
-    codebook.update_(vector_ND, weight_NK, nearest_N, None)
+    codebook.update_(Seen(vector_ND, weight_NK, nearest_N), None)
     moved_K = (codebook.code_KD - before_KD).abs().amax(1) > 1
     assert moved_K.nonzero().flatten().tolist() == [1, 3, 4][:revived]
 
@@ -75,7 +76,7 @@ def test_no_more_codes_are_revived_than_there_are_vectors(rows: int, revived: in
 def test_at_most_64_codes_are_revived_in_a_step() -> None:
     codebook = with_counts([9.0] + [0.0] * 99, 2, revive_below=0.5)
     before_KD = codebook.code_KD.clone()
-    codebook.update_(*no_draws(200, 100, 2), None)
+    codebook.update_(Seen(*no_draws(200, 100, 2)), None)
     assert ((codebook.code_KD - before_KD).abs().amax(1) > 1).sum().item() == 64
 
 
@@ -93,7 +94,7 @@ def test_a_revived_code_is_kept_by_the_next_step_and_drawn_again() -> None:
 def test_the_generator_chooses_the_vectors() -> None:
     def revived(seed: int) -> Tensor:
         codebook = with_counts([9.0, 0.0, 0.0], 2, revive_below=0.5)
-        codebook.update_(*no_draws(50, 3, 2), torch.Generator().manual_seed(seed))
+        codebook.update_(Seen(*no_draws(50, 3, 2)), torch.Generator().manual_seed(seed))
         return codebook.code_KD
 
     assert torch.equal(revived(0), revived(0))

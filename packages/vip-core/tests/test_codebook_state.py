@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from vip_core import Codebook, Quantizer, QuantizerConfig
+from vip_core.codebook import Seen
 from vip_core.kmeans import squared_distance
 from vip_core.temperature import mixing, wanted
 
@@ -22,6 +23,12 @@ def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def warm(codebook: Codebook, vector_ND: Tensor, generator: torch.Generator | None = None) -> None:
+    """A training forward that draws nothing."""
+    codebook.join_()
+    codebook.learn_(Seen(vector_ND, torch.zeros(len(vector_ND), 4 if codebook.started else 0)), generator)
+
+
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
@@ -29,18 +36,18 @@ def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
 # --- start ---
 
 
-def test_kmeans_starts_the_codes_after_exactly_the_warmup() -> None:
+def test_kmeans_starts_the_codes_at_the_end_of_the_warmup() -> None:
     centre_KD = torch.tensor([[100.0, 0.0], [0.0, 100.0]])
     codebook = Codebook(config(codes=2, warmup_steps=3, temperature="auto"), normal(2, 2, seed=0))
     start = state_of(codebook)
     vector_ND = torch.cat([centre_KD + shift for shift in (-1.0, 0.0, 1.0, 2.0)])
-    for step in range(1, 4):
-        codebook.begin_step_(normal(8, 2, seed=step), None)
+    for step in range(1, 3):
+        warm(codebook, normal(8, 2, seed=step))
         assert not codebook.started
         assert all(torch.equal(codebook.state_dict()[name], start[name]) for name in BUFFERS[:4])
         assert codebook.steps.item() == step
     # Of the eight vectors, the first two in random order start the centres; this seed takes one of each cluster.
-    codebook.begin_step_(vector_ND, torch.Generator().manual_seed(1))
+    warm(codebook, vector_ND, torch.Generator().manual_seed(1))
     assert codebook.started
     order = codebook.code_KD[:, 0].argsort(descending=True)
     torch.testing.assert_close(codebook.code_KD[order], centre_KD + 0.5)
@@ -55,28 +62,27 @@ def test_kmeans_starts_the_codes_after_exactly_the_warmup() -> None:
 
 
 def test_kmeans_starts_once() -> None:
-    codebook = Codebook(config(codes=2, warmup_steps=1), normal(2, 2, seed=0))
+    codebook = Codebook(config(warmup_steps=2), normal(4, 2, seed=0))
     for step in range(2):
-        codebook.begin_step_(normal(8, 2, seed=step), None)
+        warm(codebook, normal(8, 2, seed=step))
     started = state_of(codebook)
-    codebook.begin_step_(normal(8, 2, seed=9), None)
+    warm(codebook, normal(8, 2, seed=9))
     assert torch.equal(codebook.code_KD, started["code_KD"])
 
 
 def test_a_start_without_any_vector_leaves_the_codes_where_they_are() -> None:
     codebook = Codebook(config(codes=2, warmup_steps=1, temperature="auto"), normal(2, 2, seed=0))
     before = state_of(codebook)
-    for _ in range(2):
-        codebook.begin_step_(torch.zeros(0, 2), None)
+    warm(codebook, torch.zeros(0, 2))
     assert codebook.started
     assert all(torch.equal(codebook.state_dict()[name], before[name]) for name in BUFFERS[:4])
 
 
 def test_without_warmup_the_given_codes_are_in_use_at_once() -> None:
-    codebook = Codebook(config(codes=2), normal(2, 2, seed=0))
+    codebook = Codebook(config(), normal(4, 2, seed=0))
     assert codebook.started
-    codebook.begin_step_(normal(8, 2, seed=1), None)
-    assert torch.equal(codebook.code_KD, normal(2, 2, seed=0))
+    warm(codebook, normal(8, 2, seed=1))
+    assert torch.equal(codebook.code_KD, normal(4, 2, seed=0))
 
 
 def test_the_wrong_number_of_codes_is_refused_with_both_shapes() -> None:
@@ -111,7 +117,7 @@ def test_keys_and_dtypes_of_the_state() -> None:
 def test_the_starting_codes_are_copied() -> None:
     start_KD = normal(4, 3, seed=0).requires_grad_()
     codebook = Codebook(config(), start_KD)
-    codebook.update_(normal(5, 3, seed=1), torch.full((5, 4), 0.25), torch.ones(5), None)
+    codebook.update_(Seen(normal(5, 3, seed=1), torch.full((5, 4), 0.25), torch.ones(5)), None)
     assert torch.equal(start_KD, normal(4, 3, seed=0))
     assert not any(buffer.requires_grad for buffer in codebook.buffers())
 
@@ -155,11 +161,11 @@ def test_training_keeps_every_buffer_at_its_address(ema: str) -> None:
 def test_a_loaded_state_says_whether_codes_are_in_use() -> None:
     fresh, started = (Codebook(config(warmup_steps=2), normal(4, 3, seed=0)) for _ in range(2))
     for step in range(3):
-        started.begin_step_(normal(8, 3, seed=step), None)
-    warm = state_of(fresh)
+        warm(started, normal(8, 3, seed=step))
+    warming = state_of(fresh)
     assert (fresh.started, started.started) == (False, True)
     fresh.load_state_dict(started.state_dict())
-    started.load_state_dict(warm)
+    started.load_state_dict(warming)
     assert (fresh.started, started.started) == (True, False)
 
 
@@ -185,7 +191,7 @@ def test_the_first_ranks_state_says_whether_codes_are_in_use(monkeypatch: pytest
 
     monkeypatch.setattr("vip_core.codebook.world_size", lambda: 2)
     monkeypatch.setattr("vip_core.codebook.copy_from_first_rank_", broadcast)
-    codebook.begin_step_(normal(8, 3, seed=0), None)
+    warm(codebook, normal(8, 3, seed=0))
     assert codebook.steps.item() == 1
     assert not codebook.started
 

@@ -24,6 +24,7 @@ def test_paper_has_the_values_of_the_release() -> None:
         ),
         quantizer=QuantizerConfig(
             codes=1000,
+            space="embedding",
             draws=10,
             temperature=100.0,
             commitment=0.1,
@@ -57,6 +58,8 @@ def test_reference_average_is_one_replacement_away() -> None:
 def test_a_method_says_which_parts_it_has(method: Any, contextualizes: bool, quantizes: bool) -> None:
     config = VIPConfig(method=method)
     assert (config.contextualizes, config.quantizes) == (contextualizes, quantizes)
+    assert config.quantizes_bottleneck == (method == "vip")
+    assert not VIPConfig(method=method, quantizer=QuantizerConfig(space="embedding")).quantizes_bottleneck
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,7 @@ def test_a_method_says_which_parts_it_has(method: Any, contextualizes: bool, qua
         (QuantizerConfig, "decay", 0.0, "(0, 1)"),
         (QuantizerConfig, "decay", 1.0, "(0, 1)"),
         (QuantizerConfig, "decay", "0.99", "(0, 1)"),
+        (QuantizerConfig, "space", "hidden", "'bottleneck', 'embedding'"),
         (QuantizerConfig, "ema", "median", "'mean', 'reference'"),
         (QuantizerConfig, "warmup_steps", -1, "at least 0"),
         (QuantizerConfig, "warmup_steps", 0.5, "at least 0"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from vip_core import ContextualizerConfig, Prompted, QuantizerConfig, VIPConfig, VIPPrompt
 
+SPACES = ["bottleneck", "embedding"]
 METHODS = ["vip", "vip-c", "vip-q", "pt"]
 SMALL = ContextualizerConfig(width=8, feedforward=16, heads=2)
 PAPER_SHAPED = ContextualizerConfig(width=8, feedforward=16, heads=2, norm="post", activation="relu")
@@ -44,26 +45,32 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
 # --- what each method reads ---
 
 
-def parts(prompt: VIPPrompt, text_BSD: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """p, p^c, p^q of p^c and p^q of p, made with the prompt's own parts, or zeros where it has none."""
+def parts(prompt: VIPPrompt, text_BSD: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """p, p^c and p^q, made with the prompt's own parts; what it has no part for is zero, or p."""
     static_BPD = prompt.prompt_PD.expand(len(text_BSD), -1, -1)
-    none_BPD = torch.zeros_like(static_BPD)
-    context_BPD = none_BPD if prompt.contextualizer is None else prompt.contextualizer(prompt.prompt_PD, text_BSD, mask_BS)
-    if prompt.quantizer is None:
-        return static_BPD, context_BPD, none_BPD, none_BPD
-    return static_BPD, context_BPD, prompt.quantizer(context_BPD).vector_BPD, prompt.quantizer(static_BPD).vector_BPD
+    contextualizer, quantizer = prompt.contextualizer, prompt.quantizer
+    if contextualizer is None:
+        return static_BPD, torch.zeros_like(static_BPD), static_BPD if quantizer is None else quantizer(static_BPD).vector_BPD
+    context_BPD = contextualizer(prompt.prompt_PD, text_BSD, mask_BS)
+    if quantizer is None:
+        return static_BPD, context_BPD, context_BPD
+    if prompt.config.quantizer.space == "embedding":
+        return static_BPD, context_BPD, quantizer(context_BPD).vector_BPD
+    hidden_BPC = contextualizer.encode(prompt.prompt_PD, text_BSD, mask_BS)
+    return static_BPD, context_BPD, contextualizer.expand(quantizer(hidden_BPC).vector_BPD)
 
 
 @pytest.mark.parametrize(
     ("method", "skip"),
     [("vip", True), ("vip", False), ("vip-c", True), ("vip-c", False), ("vip-q", True), ("vip-q", False), ("pt", True)],
 )
-def test_each_ablation_reads_its_own_prompt(method: str, skip: bool) -> None:
-    prompt = build(method=method, skip=skip)
+@pytest.mark.parametrize("space", SPACES)
+def test_each_ablation_reads_its_own_prompt(method: str, skip: bool, space: str) -> None:
+    prompt = build(method=method, skip=skip, quantizer={"space": space})
     text_BSD, mask_BS = text()
     found = prompt(text_BSD, mask_BS)
-    static, context, quantized, quantized_static = parts(prompt, text_BSD, mask_BS)
-    drawn = {"vip": quantized, "vip-c": context, "vip-q": quantized_static, "pt": torch.zeros_like(static)}[method]
+    static, _, drawn = parts(prompt, text_BSD, mask_BS)
+    drawn = torch.zeros_like(static) if method == "pt" else drawn
     expected_BPD = static + drawn if skip else drawn
     torch.testing.assert_close(found.prompt_BPD, expected_BPD)
     assert torch.equal(found.embeds_BLD, torch.cat([found.prompt_BPD, text_BSD], dim=1))
@@ -83,10 +90,33 @@ def test_every_method_returns_the_same_fields(method: str) -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.1, 2.0])
 def test_commitment_carries_its_weight(beta: float) -> None:
-    prompt = build(quantizer={"commitment": beta})
+    prompt = build(quantizer={"commitment": beta, "space": "embedding"})
     text_BSD, mask_BS = text()
-    _, context, quantized, _ = parts(prompt, text_BSD, mask_BS)
+    _, context, quantized = parts(prompt, text_BSD, mask_BS)
     torch.testing.assert_close(prompt(text_BSD, mask_BS).commitment, beta * (quantized - context).square().mean())
+
+
+def test_in_the_bottleneck_commitment_is_between_its_vectors() -> None:
+    prompt = build(quantizer={"commitment": 2.0})
+    text_BSD, mask_BS = text()
+    assert prompt.contextualizer is not None
+    assert prompt.quantizer is not None
+    hidden_BPC = prompt.contextualizer.encode(prompt.prompt_PD, text_BSD, mask_BS)
+    quantized_BPC = prompt.quantizer(hidden_BPC).vector_BPD
+    torch.testing.assert_close(prompt(text_BSD, mask_BS).commitment, 2 * (quantized_BPC - hidden_BPC).square().mean())
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("method", METHODS)
+def test_code_vectors_are_what_a_token_of_one_code_reads(method: str, space: str) -> None:
+    prompt = build(method=method, skip=method == "pt", quantizer={"space": space})
+    code_KD = prompt.code_vectors()
+    assert code_KD.shape == (5 if method in ("vip", "vip-q") else 0, 6)
+    if len(code_KD):
+        found = prompt(*text(), how="argmax")
+        torch.testing.assert_close(found.prompt_BPD, code_KD[found.weight_BPK.argmax(2)])
+        code_KD.zero_()
+        assert prompt.code_vectors().count_nonzero() > 0, "what is handed out is a copy"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -100,8 +130,9 @@ def test_parameters_come_in_two_lists_that_hold_all_of_them(method: str) -> None
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_gradient_reaches_every_parameter(method: str) -> None:
-    prompt = build(method=method).train()
+@pytest.mark.parametrize("space", SPACES)
+def test_gradient_reaches_every_parameter(method: str, space: str) -> None:
+    prompt = build(method=method, quantizer={"space": space}).train()
     found = prompt(*text())
     (found.embeds_BLD.square().sum() + found.commitment).backward()
     for name, parameter in prompt.named_parameters():
@@ -109,11 +140,12 @@ def test_gradient_reaches_every_parameter(method: str) -> None:
         assert parameter.grad.count_nonzero() > 0, name
 
 
-def test_warmup_reads_the_contextual_prompt() -> None:
-    prompt = build(quantizer={"warmup_steps": 1}).train()
+@pytest.mark.parametrize("space", SPACES)
+def test_warmup_reads_the_contextual_prompt(space: str) -> None:
+    prompt = build(quantizer={"warmup_steps": 1, "space": space}).train()
     text_BSD, mask_BS = text()
     found = prompt(text_BSD, mask_BS)
-    static, context, _, _ = parts(prompt.eval(), text_BSD, mask_BS)
+    static, context, _ = parts(prompt.eval(), text_BSD, mask_BS)
     torch.testing.assert_close(found.prompt_BPD, static + context)
     assert found.weight_BPK.count_nonzero() == 0
     assert found.commitment.item() == 0.0
@@ -172,11 +204,12 @@ def test_a_saved_prompt_reads_the_same(method: str) -> None:
     draws=st.integers(1, 3),
     method=st.sampled_from(METHODS),
     warmup=st.integers(0, 2),
+    space=st.sampled_from(SPACES),
 )
 def test_any_sizes_train_and_evaluate(
-    batch: int, prompt_length: int, source: int, dim: int, codes: int, draws: int, method: str, warmup: int
+    batch: int, prompt_length: int, source: int, dim: int, codes: int, draws: int, method: str, warmup: int, space: str
 ) -> None:
-    quantizer = {"codes": codes, "draws": draws, "warmup_steps": warmup}
+    quantizer = {"codes": codes, "draws": draws, "warmup_steps": warmup, "space": space}
     prompt = build(dim=dim, prompt_length=prompt_length, method=method, quantizer=quantizer).train()
     for step in range(3):
         # Another batch each time, so that no code sits exactly on a vector of the next.
@@ -196,8 +229,9 @@ def test_any_sizes_train_and_evaluate(
 
 @pytest.mark.parametrize("how", ["expected", "argmax"])
 @pytest.mark.parametrize("contextualizer", [SMALL, PAPER_SHAPED])
-def test_prompt_and_selection_do_not_depend_on_padding(how: Any, contextualizer: ContextualizerConfig) -> None:
-    prompt = build(contextualizer=contextualizer)
+@pytest.mark.parametrize("space", SPACES)
+def test_prompt_and_selection_do_not_depend_on_padding(how: Any, contextualizer: ContextualizerConfig, space: str) -> None:
+    prompt = build(contextualizer=contextualizer, quantizer={"space": space})
     text_BSD, mask_BS = text()
     expected = prompt(text_BSD, mask_BS, how=how)
     pad_BSD, no_BS = 9 * normal(2, 5, 6, seed=2), torch.zeros(2, 5, dtype=torch.int64)
@@ -315,8 +349,9 @@ def test_masks_of_any_dtype_are_extended_by_ones(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_module_in_bf16_trains_with_its_codebook_in_fp32(method: str) -> None:
-    prompt = build(method=method).bfloat16().train()
+@pytest.mark.parametrize("space", SPACES)
+def test_a_module_in_bf16_trains_with_its_codebook_in_fp32(method: str, space: str) -> None:
+    prompt = build(method=method, quantizer={"space": space}).bfloat16().train()
     text_BSD, mask_BS = text()
     found = prompt(text_BSD.bfloat16(), mask_BS)
     (found.embeds_BLD.float().square().sum() + found.commitment).backward()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 
 SMALL = ContextualizerConfig(width=8, feedforward=16, heads=2)
-QUANTIZER = QuantizerConfig(codes=5, draws=3, warmup_steps=0)
+QUANTIZER = QuantizerConfig(codes=5, draws=3, warmup_steps=0, space="embedding")
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -57,6 +57,24 @@ def test_rows_start_over_where_the_vocabulary_ends() -> None:
     assert prompt.quantizer is not None
     codes_KD = nn.functional.normalize(prompt.quantizer.codebook.code_KD, dim=1)
     torch.testing.assert_close(codes_KD, nn.functional.normalize(vocabulary_VD, dim=1)[[2, 3, 0, 1, 2]])
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_codes_in_the_bottleneck_start_where_the_contextualizer_puts_the_rows(norm: Any) -> None:
+    vocabulary_VD = 3 * normal(40, 6, seed=0)
+    prompt = build(quantizer={"space": "bottleneck"}, contextualizer=dataclasses.replace(SMALL, norm=norm))
+    prompt = VIPPrompt(prompt.config, vocabulary_VD)
+    assert prompt.quantizer is not None
+    assert prompt.contextualizer is not None
+    row_KD = vocabulary_VD[3:8]
+    if norm == "pre":
+        row_KD = nn.functional.layer_norm(row_KD, (6,))
+    row_KC = prompt.contextualizer.down(row_KD)
+    centred_KC = row_KC - row_KC.mean(1, keepdim=True)
+    expected_KC = centred_KC / centred_KC.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(prompt.quantizer.codebook.code_KD, expected_KC, rtol=1e-3, atol=1e-3)
+    # The length of a row of C numbers whose mean square is one.
+    torch.testing.assert_close(prompt.quantizer.codebook.code_KD.norm(dim=1), torch.full((5,), 8**0.5), rtol=1e-3, atol=1e-3)
 
 
 def test_sampled_starts_are_rows_that_a_generator_chooses() -> None:

@@ -29,7 +29,7 @@ def assert_same_state(module: torch.nn.Module, before: dict[str, Tensor]) -> Non
 
 
 def test_warmup_passes_vectors_through_and_selects_nothing() -> None:
-    quantizer = build(warmup_steps=2, temperature="auto").train()
+    quantizer = build(warmup_steps=3, temperature="auto").train()
     before = state_of(quantizer)
     for step in range(2):
         context_BPD = normal(2, 3, 3, seed=step).requires_grad_()
@@ -44,7 +44,7 @@ def test_warmup_passes_vectors_through_and_selects_nothing() -> None:
 
 
 def test_evaluation_during_warmup_passes_through_and_counts_nothing() -> None:
-    quantizer = build(warmup_steps=1).train()
+    quantizer = build(warmup_steps=2).train()
     quantizer(normal(2, 3, 3, seed=0))
     before = state_of(quantizer)
     context_BPD = normal(2, 3, 3, seed=1)
@@ -54,11 +54,12 @@ def test_evaluation_during_warmup_passes_through_and_counts_nothing() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_the_first_forward_after_the_warmup_starts_codes_from_its_vectors_and_uses_them(steps: int) -> None:
+def test_the_last_forward_of_the_warmup_starts_codes_from_its_vectors_and_the_next_uses_them(steps: int) -> None:
     quantizer = build(codes=2, dim=1, warmup_steps=steps, draws=4).train()
     context_BPD = torch.tensor([[[100.0], [200.0]]])
-    for step in range(steps):
+    for step in range(steps - 1):
         assert quantizer(normal(1, 2, 1, seed=step)).weight_BPK.count_nonzero() == 0
+    assert quantizer(context_BPD).weight_BPK.count_nonzero() == 0
     weight_BPK = quantizer(context_BPD).weight_BPK
     # Each of two vectors is a code of its own, 100² / 4 below the other.
     assert weight_BPK.sum(1).tolist() == [[1.0, 1.0]]

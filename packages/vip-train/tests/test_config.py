@@ -33,6 +33,7 @@ OTHER = TrainConfig(
         ),
         quantizer=QuantizerConfig(
             codes=3,
+            space="embedding",
             draws=2,
             temperature=1.5,
             commitment=0,

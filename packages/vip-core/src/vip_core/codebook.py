@@ -1,11 +1,11 @@
 """The codebook e_KD as moving averages of the vectors drawn to each code (paper, section 3.2; van den Oord et al., 2017, A.1).
 
-B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, R candidate rows, W processes.
+B batch, P prompt tokens, N = B·P prompt vectors, D width of what is quantised, K codes, R candidate rows, W processes.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -24,6 +24,19 @@ _REVIVED_PER_STEP = 64
 _LEAST_TEMPERATURE = 1e-6
 
 
+class Seen(NamedTuple):
+    """What a training forward has for the codebook to learn from."""
+
+    vector_ND: Tensor
+    """p^c, without gradient; N may be 0."""
+    weight_NK: Tensor
+    """How much of each code each vector drew; rows sum to one. K = 0 in the warm-up, which draws none."""
+    mixing_N: Tensor | None = None
+    """Of each vector, see `temperature.mixing`, by which an automatic τ is corrected; None leaves it."""
+    drawn_NM: Tensor | None = None
+    """The codes whose shares of the draws `weight_NK` is, which makes its sums cheap; None where it is not."""
+
+
 class _Candidates(NamedTuple):
     """Vectors of the current batch, the same on every rank: `valid` of them come first."""
 
@@ -39,6 +52,10 @@ class _Host:
     """As the buffer of that name, until codes are in use; then it stays."""
     agreed_ranks: int = 0
     """The number of processes that have started from the same codes."""
+    holds: bool = False
+    """Whether forwards are kept for a later one to learn from."""
+    held: list[Seen] = field(default_factory=list)
+    """Those that were kept."""
 
 
 class Codebook(nn.Module):
@@ -80,7 +97,7 @@ class Codebook(nn.Module):
         self._read_steps()
 
     def _read_steps(self) -> None:
-        """Reads the number of steps from the device, once for each state that was loaded. Ranks may now differ."""
+        """Reads the number of steps from the device, once for each state that was loaded, and forgets all else."""
         self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps))
 
     def _first_temperature(self) -> Tensor:
@@ -109,23 +126,49 @@ class Codebook(nn.Module):
         if self.config.warmup_steps == 0:
             return True
         with _followed_by_compile():
-            return self._host.steps > self.config.warmup_steps
+            return self._host.steps >= self.config.warmup_steps
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Training forwards inside it are kept; the next one after it learns from all of them as from one batch.
+
+        An error inside forgets them. Forwards in evaluation take no part.
+        """
+        self._host.holds = True
+        try:
+            yield
+        except BaseException:
+            self._host.held.clear()
+            raise
+        finally:
+            self._host.holds = False
 
     @torch.no_grad()
-    def begin_step_(self, vector_ND: Tensor, generator: torch.Generator | None) -> None:
-        """Opens a training forward: counts it, and ends the warm-up with a k-means start when it is due."""
+    def join_(self) -> None:
+        """Opens a training forward: the first since there is a group takes the first rank's state."""
         if self._host.agreed_ranks != world_size():
             if world_size() > 1:
-                # The first forward since there is a group. The first rank's step count replaces what was remembered.
                 copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature, self.steps)
                 self._read_steps()
             self._host.agreed_ranks = world_size()
+
+    @torch.no_grad()
+    def learn_(self, seen: Seen, generator: torch.Generator | None) -> None:
+        """Closes a training forward: one step of the moving averages, or of the warm-up, whose last starts the codes."""
+        if self._host.holds:
+            self._host.held.append(seen)
+            return
+        if self._host.held:
+            seen = _joined([*self._host.held, seen])
+            self._host.held.clear()
         was_started = self.started
         self.steps += 1
-        if not was_started:
+        if was_started:
+            self.update_(seen, generator)
+        else:
             self._host.steps += 1
             if self.started:
-                self._start_(vector_ND, generator)
+                self._start_(seen.vector_ND, generator)
 
     def _start_(self, vector_ND: Tensor, generator: torch.Generator | None) -> None:
         """Places the codes by k-means over the current vectors of all ranks; without any vector they stay."""
@@ -148,23 +191,14 @@ class Codebook(nn.Module):
         self.sum_KD[index_R] = torch.where(where_R[:, None], count * code_RD, self.sum_KD[index_R])
 
     @torch.no_grad()
-    def update_(
-        self,
-        vector_ND: Tensor,
-        weight_NK: Tensor,
-        mixing_N: Tensor | None,
-        generator: torch.Generator | None,
-        drawn_NM: Tensor | None = None,
-    ) -> None:
+    def update_(self, seen: Seen, generator: torch.Generator | None) -> None:
         """Moves codes, counts, sums and an automatic temperature by this batch, then revives dead codes.
 
         Args:
-            vector_ND: p^c of this rank; N may be 0.
-            weight_NK: how much of each code each vector drew; rows sum to one.
-            mixing_N: of each vector, see `temperature.mixing`, by which an automatic τ is corrected; None leaves it.
+            seen: of this rank.
             generator: source of the choice of vectors that revived codes restart at.
-            drawn_NM: the codes whose shares of the draws `weight_NK` is, which makes its sums cheap; None where it is not.
         """
+        vector_ND, weight_NK, mixing_N, drawn_NM = seen
         decay = self.config.decay
         drawn_K = weight_NK.sum(0)
         drawn_KD = sum_vectors(weight_NK, drawn_NM, vector_ND)
@@ -225,6 +259,17 @@ class Codebook(nn.Module):
     def extra_repr(self) -> str:
         """K and D."""
         return f"codes={self.code_KD.shape[0]}, dim={self.code_KD.shape[1]}"
+
+
+def _joined(parts: list[Seen]) -> Seen:
+    """Several forwards as one."""
+
+    def cat(values: list[Tensor | None]) -> Tensor | None:
+        some = [value for value in values if value is not None]
+        return torch.cat(some) if some else None
+
+    vector_ND, weight_NK = torch.cat([part.vector_ND for part in parts]), torch.cat([part.weight_NK for part in parts])
+    return Seen(vector_ND, weight_NK, cat([part.mixing_N for part in parts]), cat([part.drawn_NM for part in parts]))
 
 
 def _followed_by_compile() -> AbstractContextManager[object]:

@@ -75,20 +75,22 @@ class QuantizerConfig:
 
     codes: int = 40
     """K, the number of codes. Paper: 10·P = 1000."""
+    space: Literal["bottleneck", "embedding"] = "bottleneck"
+    """Where codes lie: before W_up, C numbers each, or after it, D numbers each (paper; also `vip-q`, which has no W_up)."""
     draws: int = 10
     """M, codes drawn per prompt token in training."""
     temperature: float | Literal["auto"] = "auto"
-    """τ, in squared units of the embedding. `auto` is as high as it can be while a token takes about two codes,
+    """τ, in squared units of what is quantised. `auto` is as high as it can be while a token takes about two codes,
     none of them much farther than its nearest. Paper: 100."""
     commitment: float = 0.1
     """β, the weight of mean((sg(p^q) - p^c)²) in the loss."""
     decay: float = 0.9
-    """λ of the moving averages, per training forward. Paper: 0.99."""
+    """λ of the moving averages, per training step. Paper: 0.99."""
     ema: Literal["mean", "reference"] = "mean"
     """`mean`: each code is the moving mean of the vectors drawn to it.
     `reference`: the released code's update, which keeps no sums."""
     warmup_steps: int = 300
-    """Training forwards without quantisation; k-means then starts the codebook.
+    """Training steps without quantisation; k-means over the last one's vectors starts the codebook.
     0 starts at once from vocabulary rows, as the paper."""
     revive_below: float = 0.05
     """A code whose count falls under this share of the mean count restarts at a current vector. 0 never revives. Paper: 0."""
@@ -101,7 +103,7 @@ class QuantizerConfig:
         _at_least(self, 1, "codes", "draws")
         _at_least(self, 0, "warmup_steps")
         _at_least(self, 0, "commitment", "revive_below", whole=False)
-        _one_of(self, ema=Literal["mean", "reference"], evaluation=Evaluation)
+        _one_of(self, space=Literal["bottleneck", "embedding"], ema=Literal["mean", "reference"], evaluation=Evaluation)
         for name in ("temperature", "start_norm"):
             value = getattr(self, name)
             if value != "auto" and not (_is_number(value) and value > 0):
@@ -146,6 +148,11 @@ class VIPConfig:
         """Whether prompt tokens are drawn from a codebook."""
         return self.method in ("vip", "vip-q")
 
+    @property
+    def quantizes_bottleneck(self) -> bool:
+        """Whether codes lie in the contextualizer's bottleneck."""
+        return self.method == "vip" and self.quantizer.space == "bottleneck"
+
     @classmethod
     def paper(cls, *, prompt_length: int = 100) -> "VIPConfig":
         """The setting of the paper's release (its only configuration file), with K = 10·P.
@@ -160,6 +167,7 @@ class VIPConfig:
             contextualizer=ContextualizerConfig(width=32, feedforward=64, dropout=0.1, norm="post", activation="relu"),
             quantizer=QuantizerConfig(
                 codes=10 * prompt_length,
+                space="embedding",
                 temperature=100.0,
                 decay=0.99,
                 warmup_steps=0,

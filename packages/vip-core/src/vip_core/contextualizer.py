@@ -1,4 +1,4 @@
-"""Makes prompt tokens depend on the input: p^c = W_up Encoder(W_down [p ; x])[:, :P] (paper, section 3.1).
+"""Makes prompt tokens depend on the input: h = Encoder(W_down [p ; x])[:, :P], p^c = W_up h (paper, section 3.1).
 
 B batch, S source tokens, P prompt tokens, D backbone width, C contextualizer width.
 """
@@ -47,7 +47,22 @@ class Contextualizer(nn.Module):
         self.register_buffer("scale", torch.tensor(scale if pre else 1.0))
 
     def forward(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        """Contextual prompt vectors.
+        """p^c, [B, P, D]: `encode`, whose arguments these are, then `expand`."""
+        return self.expand(self.encode(prompt_PD, text_BSD, mask_BS))
+
+    def expand(self, hidden_BPC: Tensor) -> Tensor:
+        """W_up, from the bottleneck to the backbone's width, on the scale of the vocabulary."""
+        contextual_BPD: Tensor = self.scale * self.up(hidden_BPC)
+        return contextual_BPD
+
+    @torch.no_grad()
+    def place(self, row_KD: Tensor) -> Tensor:
+        """Where vocabulary rows would lie among the bottleneck's vectors if they attended to nothing, [K, C]."""
+        row_KC: Tensor = self.down(self.norm_in(row_KD.to(self.down.weight.dtype)))
+        return nn.functional.layer_norm(row_KC, row_KC.shape[-1:])  # both forms of the encoder end in one
+
+    def encode(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Contextual prompt vectors in the bottleneck.
 
         Args:
             prompt_PD: the static prompt.
@@ -55,12 +70,12 @@ class Contextualizer(nn.Module):
             mask_BS: true or nonzero where `text_BSD` holds a token. A row may be all padding, B may be 0.
 
         Returns:
-            p^c, [B, P, D], independent of how far the text is padded.
+            h, [B, P, C], independent of how far the text is padded.
         """
         if len(text_BSD) == 0:
             # torch's attention refuses an empty batch. A blank row, dropped again, keeps this rank's gradients zero, not None.
             blank_1SD, blank_1S = text_BSD.new_zeros(1, *text_BSD.shape[1:]), mask_BS.new_zeros(1, *mask_BS.shape[1:])
-            return self.forward(prompt_PD, blank_1SD, blank_1S)[:0]
+            return self.encode(prompt_PD, blank_1SD, blank_1S)[:0]
         dtype = self.down.weight.dtype
         # Token by token, so that the prompt goes down once for all rows and [p ; x] is never made in D numbers per token.
         prompt_PC, text_BSC = (self.down(self.norm_in(part.to(dtype))) for part in (prompt_PD, text_BSD))
@@ -70,10 +85,7 @@ class Contextualizer(nn.Module):
         for layer in layers:
             hidden_BLC = layer(hidden_BLC, src_key_padding_mask=ignored_BL)
         hidden_BPC = _first_positions(last, hidden_BLC, len(prompt_PD), ignored_BL)
-        if self.encoder.norm is not None:
-            hidden_BPC = self.encoder.norm(hidden_BPC)
-        contextual_BPD: Tensor = self.scale * self.up(hidden_BPC)
-        return contextual_BPD
+        return hidden_BPC if self.encoder.norm is None else self.encoder.norm(hidden_BPC)
 
 
 def _first_positions(layer: nn.TransformerEncoderLayer, hidden_BLC: Tensor, count: int, ignored_BL: Tensor) -> Tensor:

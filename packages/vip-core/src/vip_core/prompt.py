@@ -3,6 +3,7 @@
 B batch, S source tokens, P prompt tokens, D backbone width, K codes, V vocabulary.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from vip_core.config import Evaluation, VIPConfig
 from vip_core.contextualizer import Contextualizer
-from vip_core.quantizer import Quantizer
+from vip_core.quantizer import Quantized, Quantizer
 
 
 class Prompted(NamedTuple):
@@ -70,8 +71,10 @@ class VIPPrompt(nn.Module):
         self.quantizer = Quantizer(config.quantizer, self._first_codes(embedding_VD)) if config.quantizes else None
 
     def _first_codes(self, embedding_VD: Tensor) -> Tensor:
-        """Vocabulary rows P..P+K-1, scaled to one norm (release)."""
+        """Vocabulary rows P..P+K-1, scaled to one norm (release), in the space that codes lie in."""
         row_KD = vocabulary_rows(embedding_VD, self.config.prompt_length, self.config.quantizer.codes)
+        if self.contextualizer is not None and self.config.quantizes_bottleneck:
+            row_KD = self.contextualizer.place(row_KD.to(self.contextualizer.down.weight.device))
         norm = self.config.quantizer.start_norm
         target = row_KD.norm(dim=1).mean() if norm == "auto" else norm
         return nn.functional.normalize(row_KD, dim=1) * target
@@ -84,28 +87,36 @@ class VIPPrompt(nn.Module):
         """The contextualizer's weights; empty for methods without one."""
         return list(self.contextualizer.parameters()) if self.contextualizer is not None else []
 
+    @torch.no_grad()
+    def code_vectors(self) -> Tensor:
+        """The codes as the backbone reads them, [K, D] fp32; K = 0 for methods without a codebook."""
+        if self.quantizer is None:
+            return self.prompt_PD.new_zeros(0, self.prompt_PD.shape[1], dtype=torch.float32)
+        code_KD = self.quantizer.codebook.code_KD
+        if self.contextualizer is not None and self.config.quantizes_bottleneck:
+            return self.contextualizer.expand(code_KD.to(self.contextualizer.up.weight.dtype)).float()
+        return code_KD.clone()
+
+    def held(self) -> AbstractContextManager[None]:
+        """Training forwards inside it are kept; the next one after it moves the codebook by all of them as by one batch.
+
+        For batches that are taken in parts (gradient accumulation): all parts but the last go inside.
+        """
+        return self.quantizer.codebook.held() if self.quantizer is not None else nullcontext()
+
     def forward(
         self, text_BSD: Tensor, mask_BS: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
     ) -> Prompted:
         """Puts the prompt before the text.
 
         Args:
-            text_BSD: embedded input text, padded anywhere.
+            text_BSD: embedded input text, padded anywhere. A row of padding alone is read, and moves codes, like any other.
             mask_BS: 1 or true where there is a token.
             how: overrides how codes are selected, see `Quantizer.forward`.
             generator: source of all randomness of this call but dropout; torch's own when None.
         """
         static_BPD = self.prompt_PD.float().expand(len(text_BSD), -1, -1)
-        context_BPD = static_BPD
-        if self.contextualizer is not None:
-            context_BPD = self.contextualizer(self.prompt_PD, text_BSD, mask_BS).float()
-        weight_BPK = static_BPD.new_zeros(*static_BPD.shape[:2], 0)
-        commitment = static_BPD.new_zeros(())
-        drawn_BPD = context_BPD
-        if self.quantizer is not None:
-            quantized = self.quantizer(context_BPD, how=how, generator=generator)
-            drawn_BPD, weight_BPK = quantized.vector_BPD, quantized.weight_BPK
-            commitment = self.config.quantizer.commitment * quantized.commitment
+        drawn_BPD, weight_BPK, commitment = self._draw(static_BPD, text_BSD, mask_BS, how, generator)
         if self.config.method == "pt":
             prompt_BPD = static_BPD
         elif self.config.skip:
@@ -114,4 +125,28 @@ class VIPPrompt(nn.Module):
             prompt_BPD = drawn_BPD
         embeds_BLD = torch.cat([prompt_BPD.to(text_BSD.dtype), text_BSD], dim=1)
         mask_BL = nn.functional.pad(mask_BS, (self.config.prompt_length, 0), value=1)
-        return Prompted(embeds_BLD, mask_BL, prompt_BPD, weight_BPK, commitment)
+        return Prompted(embeds_BLD, mask_BL, prompt_BPD, weight_BPK, self.config.quantizer.commitment * commitment)
+
+    def _draw(
+        self,
+        static_BPD: Tensor,
+        text_BSD: Tensor,
+        mask_BS: Tensor,
+        how: Evaluation | None,
+        generator: torch.Generator | None,
+    ) -> Quantized:
+        """p^q, [B, P, D] fp32, of p^c, of what W_up makes p^c of, or of p; without a codebook p^c or p as they are."""
+
+        def quantize(vector_BPD: Tensor) -> Quantized:
+            if self.quantizer is None:
+                return Quantized(vector_BPD, static_BPD.new_zeros(*static_BPD.shape[:2], 0), static_BPD.new_zeros(()))
+            quantized: Quantized = self.quantizer(vector_BPD, how=how, generator=generator)
+            return quantized
+
+        if self.contextualizer is None:
+            return quantize(static_BPD)
+        hidden_BPC = self.contextualizer.encode(self.prompt_PD, text_BSD, mask_BS)
+        if not self.config.quantizes_bottleneck:
+            return quantize(self.contextualizer.expand(hidden_BPC).float())
+        quantized = quantize(hidden_BPC)
+        return quantized._replace(vector_BPD=self.contextualizer.expand(quantized.vector_BPD).float())

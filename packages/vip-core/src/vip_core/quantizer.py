@@ -1,6 +1,8 @@
 """Draws each prompt vector from a small codebook (paper, section 3.2).
 
-B batch, P prompt tokens, N = B·P prompt vectors, D backbone width, K codes, M draws per token.
+B batch, P prompt tokens, N = B·P prompt vectors, D width of what is quantised, K codes, M draws per token. Vectors are called
+p^c here as in the paper, which quantises after W_up; with codes in the bottleneck (`QuantizerConfig.space`) they are h,
+and D is C.
 """
 
 from typing import NamedTuple
@@ -8,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vip_core.codebook import Codebook
+from vip_core.codebook import Codebook, Seen
 from vip_core.config import Evaluation, QuantizerConfig
 from vip_core.kmeans import squared_distance
 from vip_core.losses import commitment_loss
@@ -70,8 +72,10 @@ class Quantizer(nn.Module):
     def _quantize(self, context_BPD: Tensor, how: Evaluation, generator: torch.Generator | None) -> Quantized:
         vector_ND = context_BPD.detach().flatten(0, 1)
         if self.training:
-            self.codebook.begin_step_(vector_ND, generator)
+            self.codebook.join_()
         if not self.codebook.started:
+            if self.training:
+                self.codebook.learn_(Seen(vector_ND, vector_ND[:, :0]), generator)
             nothing_BPK = context_BPD.new_zeros(*context_BPD.shape[:2], self.config.codes)
             return Quantized(context_BPD, nothing_BPK, context_BPD.new_zeros(()))
 
@@ -88,7 +92,7 @@ class Quantizer(nn.Module):
         del distance_NK, logit_NK, probability_NK
         quantized_BPD = sum_codes(weight_NK, drawn_NM, self.codebook.code_KD).view_as(context_BPD)
         if self.training:
-            self.codebook.update_(vector_ND, weight_NK, mixing_N, generator, drawn_NM)
+            self.codebook.learn_(Seen(vector_ND, weight_NK, mixing_N, drawn_NM), generator)
 
         # p^q to the last bit, because what is added is zero; its gradient is one.
         straight_through_BPD = (context_BPD - context_BPD.detach()).add_(quantized_BPD)
