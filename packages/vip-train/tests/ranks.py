@@ -17,8 +17,8 @@ from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
 from vip_train.sharding import is_sharded, whole
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World, join_world, leave_world
 from vip_train.zero import loading_config
 
@@ -60,7 +60,7 @@ def state_of(model: VIPModel) -> dict[str, Tensor]:
 
 def figures(model: VIPModel, backbone: Backbone, world: World, **values: int) -> Found:
     """What an evaluation finds, in single numbers."""
-    split = Split(UNEVEN, backbone.tokenizer, 480)
+    split = TokenisedSplit(UNEVEN, backbone.tokenizer, 480)
     record = evaluate(model, split, ANSWERS, backbone.tokenizer, world, **values).record()
     return {name: value for name, value in record.items() if isinstance(value, float)}
 

@@ -18,8 +18,8 @@ from vip_train.data import encode_sources
 from vip_train.evaluation import evaluate
 from vip_train.metrics import exact_match
 from vip_train.model import VIPModel
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -36,7 +36,13 @@ def answers_of(
         return 0.0
 
     evaluate(
-        model, Split(examples, backbone.tokenizer, 480), answers, backbone.tokenizer, ALONE, metric=keep, batch_size=batch_size
+        model,
+        TokenisedSplit(examples, backbone.tokenizer, 480),
+        answers,
+        backbone.tokenizer,
+        ALONE,
+        metric=keep,
+        batch_size=batch_size,
     )
     return texts
 
@@ -103,7 +109,7 @@ def test_free_text_is_what_generate_writes(talkative: Backbone, texts: list[str]
     examples = [
         Example(text, target, "") for text, target in zip(texts, ("ba", "ke lo mi", "tu ra", "milotura ba"), strict=True)
     ]
-    split = Split(examples, talkative.tokenizer, 480)
+    split = TokenisedSplit(examples, talkative.tokenizer, 480)
     limit = int(split.target_length_N.max())
     alone = []
     for text in texts:
@@ -163,7 +169,7 @@ def test_uneven_processes_answer_as_one_alone(answered: dict[str, list[dict[str,
 
 def test_exact_match_is_the_metric_unless_another_is_asked_for(talkative: Backbone) -> None:
     prompt = VIPPrompt(VIPConfig(method="pt", prompt_length=3), talkative.model.get_input_embeddings().weight)
-    split = Split([Example("Ke.", "ba", ""), Example("Lo.", "ke", "")], talkative.tokenizer, 480)
+    split = TokenisedSplit([Example("Ke.", "ba", ""), Example("Lo.", "ke", "")], talkative.tokenizer, 480)
     model = VIPModel(talkative.model, prompt)
     found = evaluate(model, split, ("ba", "ke"), talkative.tokenizer, ALONE).accuracy
     assert found == exact_match(answers_of(model, list(split.examples), ("ba", "ke"), talkative), split.examples)

@@ -48,6 +48,7 @@ OTHER = TrainConfig(
     optimizer=OptimizerConfig(
         steps=3,
         batch_size=2,
+        length_window=5,
         name="adafactor",
         prompt_learning_rate=1e-30,
         contextualizer_learning_rate=1e20,
@@ -179,6 +180,7 @@ def test_help_names_every_setting_and_what_it_is(capsys: pytest.CaptureFixture[s
         (("--vip.quantizer.temperature", "hot"), "vip.quantizer.temperature"),
         (("--optimizer.steps", "0"), "optimizer.steps=0"),
         (("--optimizer.batch-size", "-1"), "optimizer.batch_size=-1"),
+        (("--optimizer.length-window", "0"), "optimizer.length_window=0"),
         (("--optimizer.evaluate-every", "0"), "optimizer.evaluate_every=0"),
         (("--optimizer.clip-norm", "-0.5"), "optimizer.clip_norm=-0.5"),
         (("--optimizer.prompt-learning-rate", "inf"), "optimizer.prompt_learning_rate"),

@@ -11,8 +11,8 @@ from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources
 from vip_train.evaluation import Evaluation, baseline, evaluate
 from vip_train.model import VIPModel
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 ANSWERS = ("ba", "milotura", "ke lo")
@@ -30,7 +30,7 @@ def examples(texts: list[str]) -> list[Example]:
 def measure(
     model: VIPModel, examples: list[Example], backbone: Backbone, *, max_source_length: int = 480, **values: Any
 ) -> Evaluation:
-    split = Split(examples, backbone.tokenizer, max_source_length)
+    split = TokenisedSplit(examples, backbone.tokenizer, max_source_length)
     return evaluate(model, split, ANSWERS, backbone.tokenizer, ALONE, **values)
 
 
@@ -111,7 +111,7 @@ def test_processes_share_the_examples_without_repeating_any(
     """What each of several processes would send is added up for the last; some have none of the eleven examples."""
     model = build()
     expected = measure(model, examples, backbone, batch_size=batch_size)
-    split = Split(examples, backbone.tokenizer, 480)
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
     sent: list[list[torch.Tensor]] = []
     forwards: list[int] = []
     real = VIPModel.put_prompt
@@ -175,7 +175,7 @@ def test_long_and_short_examples_are_not_padded_to_each_other(
 
 def test_bits_on_labels_are_not_asked_of_free_text(build: Build, examples: list[Example], backbone: Backbone) -> None:
     """There may be as many answers as examples."""
-    split = Split(examples, backbone.tokenizer, 480)
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
     found = evaluate(build(), split, (), backbone.tokenizer, ALONE)
     assert found.selection.label_bits == pytest.approx(0, abs=1e-6)
     assert found.selection.input_bits == pytest.approx(measure(build(), examples, backbone).selection.input_bits, rel=1e-4)

@@ -88,3 +88,14 @@ def test_the_thread_neither_moves_nor_follows_torchs_randomness() -> None:
     with loader() as batches:
         batches.batch(1)
         assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.backends.cuda.is_built() or torch.cuda.device_count() == 0, reason="needs a CUDA device")
+def test_for_a_gpu_batches_lie_in_pinned_memory() -> None:
+    device = torch.device("cuda", torch.cuda.device_count() - 1)
+    with Loader(number, last=5, device=device) as batches:
+        for step in range(1, 6):
+            found = batches.batch(step)
+            assert all(tensor.is_pinned() for tensor in found)
+            assert int(found.to(device).labels[0, 0]) == step

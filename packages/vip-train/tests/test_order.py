@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from vip_train.order import Shuffled
-from vip_train.split import Split
+from vip_train.tokenised import TokenisedSplit
 
 
-class Lengths(Split):
+class Lengths(TokenisedSplit):
     """Stands for a split: lengths alone, no texts."""
 
     def __init__(self, length_N: Tensor) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.adapter import load_adapter, read_adapter_config
 from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
+from vip_train.data import Batch
 from vip_train.errors import UserError
 from vip_train.evaluation import baseline, evaluate
-from vip_train.split import Split
-from vip_train.tasks import get_task
+from vip_train.metrics import exact_match
+from vip_train.order import Shuffled
+from vip_train.predict import predict
+from vip_train.tasks import TASKS, get_task
+from vip_train.tokenised import TokenisedSplit
 from vip_train.training import next_output, train
 from vip_train.world import World
 
@@ -62,7 +67,7 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     task, found = get_task(config.task), results(tmp_path / "run")
     examples, validation = task.load("train", data), task.load("validation", data)
     alone = World(rank=0, size=1, device=torch.device("cpu"))
-    split = Split(validation, adapter.tokenizer, 30)
+    split = TokenisedSplit(validation, adapter.tokenizer, 30)
     again = evaluate(adapter.model, split, ("true", "false", "neither"), adapter.tokenizer, alone)
     for name, value in again.record().items():
         assert found[f"validation_{name}"] == (list(value) if isinstance(value, tuple) else value), name
@@ -136,6 +141,23 @@ def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_
     assert [line["commitment"] > 0 for line in lines] == [False, False, True, True, True]
 
 
+def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
+    settings: Settings, data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}))
+    train(settings(task="free", output=tmp_path / "run"))
+    adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
+    assert adapter.config.answers == ()
+    validation = get_task("free").load("validation", data)
+    limit = max(len(adapter.tokenizer(example.target)["input_ids"]) for example in validation)
+    written = [found.answer for found in predict(adapter, [example.source for example in validation], max_new_tokens=limit)]
+    found = results(tmp_path / "run")
+    assert found["validation_accuracy"] == exact_match(written, validation)
+    assert found["validation_nll"] > 0
+    assert found["validation_label_bits"] == pytest.approx(0, abs=1e-6)
+    assert found["validation_input_bits"] != 0
+
+
 def test_it_learns_what_can_be_learned(settings: Settings, tmp_path: Path) -> None:
     """One text whose answer never changes: its loss keeps falling, and would not if nothing were learned."""
     folder = tmp_path / "data" / "CB"
@@ -198,6 +220,22 @@ def test_what_cannot_be_loaded_is_named_and_nothing_is_left(
     values: dict[str, Any], named: str, settings: Settings, tmp_path: Path
 ) -> None:
     assert named in refusal(settings(output=tmp_path / "run", **values))
+
+
+def test_no_thread_is_left_by_a_run_or_by_its_error(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
+    train(settings(output=tmp_path / "run"))
+    assert set(threading.enumerate()) == before
+
+    def broken(self: Shuffled, step: int) -> Batch:
+        raise OSError(f"no batch {step}")
+
+    monkeypatch.setattr(Shuffled, "batch", broken)
+    with pytest.raises(OSError, match="no batch 1"):
+        train(settings(output=tmp_path / "broken"))
+    assert set(threading.enumerate()) == before
 
 
 def test_runs_are_numbered(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from vip_train.evaluation import evaluate
 from vip_train.metrics import exact_match
 from vip_train.model import VIPModel
 from vip_train.sharding import is_sharded, whole
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import join_world, leave_world
 from vip_train.zero import loading_config
 
@@ -61,7 +61,7 @@ def act(name: str, rank: int, port: int, folder: Path, results: Path) -> None:
         prompt = VIPPrompt(CONFIG, embedding)
     prompt.load_state_dict(torch.load(results / "prompt.pt", weights_only=True))
     model = VIPModel(backbone.model, prompt)
-    split, found = Split(EXAMPLES, backbone.tokenizer, 480), {}
+    split, found = TokenisedSplit(EXAMPLES, backbone.tokenizer, 480), {}
     if sharded:
         trained = build_engine(model.train(), optimizer, engine, world, deepspeed=True)
         trained.step(trained.forward(*split.batch([rank])).loss)  # as in a run, where an evaluation follows steps

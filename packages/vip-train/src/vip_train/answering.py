@@ -14,7 +14,7 @@ from vip_core import Prompted
 from vip_train.data import Batch, encode_answers
 from vip_train.model import VIPModel
 from vip_train.sharding import is_sharded
-from vip_train.split import Split
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
@@ -49,7 +49,7 @@ class Choosing:
     """
 
     def __init__(
-        self, model: VIPModel, split: Split, answers: Sequence[str], tokenizer: PreTrainedTokenizerBase, world: World
+        self, model: VIPModel, split: TokenisedSplit, answers: Sequence[str], tokenizer: PreTrainedTokenizerBase, world: World
     ) -> None:
         self._model, self._world, self._answers = model, world, answers
         self._answers_AT = encode_answers(answers, tokenizer).to(world.device)
@@ -80,7 +80,7 @@ class Writing:
         world: the processes.
     """
 
-    def __init__(self, model: VIPModel, split: Split, tokenizer: PreTrainedTokenizerBase, world: World) -> None:
+    def __init__(self, model: VIPModel, split: TokenisedSplit, tokenizer: PreTrainedTokenizerBase, world: World) -> None:
         self._model, self._world, self._tokenizer = model, world, tokenizer
         self._limit = int(split.target_length_N.max())
         # Where the backbone is sharded every token is a collective: who has written all goes along until all have.

@@ -12,8 +12,8 @@ from vip_train.answering import Answering, Choosing, Writing
 from vip_train.metrics import Metric, exact_match
 from vip_train.model import VIPModel
 from vip_train.selection import Selection, SelectionTally
-from vip_train.split import Split
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 @torch.no_grad()
 def evaluate(
     model: VIPModel,
-    split: Split,
+    split: TokenisedSplit,
     answers: tuple[str, ...],
     tokenizer: PreTrainedTokenizerBase,
     world: World,

@@ -17,7 +17,7 @@ class Loader:
     Args:
         make: the batch of a step, on the host.
         last: the last step there will be.
-        device: where batches go. On a GPU they come from pinned memory, so the host does not wait for the copy.
+        device: where it will be used. For a GPU it is put into pinned memory, from where `Batch.to` need not wait for the copy.
     """
 
     def __init__(self, make: Callable[[int], Batch], *, last: int, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Loader:
         self._thread.shutdown(cancel_futures=True)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, on the device; the next one is begun."""
+        """The batch of a step, on the host; the next one is begun."""
         if self._ahead is None or self._ahead[0] != step:
             self._begin(step)
         assert self._ahead is not None
@@ -42,7 +42,7 @@ class Loader:
         self._ahead = None
         if step < self._last:
             self._begin(step + 1)
-        return found.to(self._device)
+        return found
 
     def _begin(self, step: int) -> None:
         self._ahead = step, self._thread.submit(self._pinned, step)

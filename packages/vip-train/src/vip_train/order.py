@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vip_train.data import Batch
-from vip_train.split import Split
+from vip_train.tokenised import TokenisedSplit
 
 
 class Shuffled:
@@ -26,7 +26,7 @@ class Shuffled:
         window: batches whose examples are sorted together; 1 leaves the order to chance alone.
     """
 
-    def __init__(self, split: Split, *, batch_size: int, rank: int, world_size: int, seed: int, window: int) -> None:
+    def __init__(self, split: TokenisedSplit, *, batch_size: int, rank: int, world_size: int, seed: int, window: int) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size={batch_size} must be divisible by world_size={world_size}")
         self._split = split

@@ -8,7 +8,7 @@ from vip_train.config import TrainConfig
 from vip_train.evaluation import Baseline, Evaluation
 from vip_train.model import VIPModel
 from vip_train.sharding import size
-from vip_train.split import Split
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
@@ -17,8 +17,8 @@ def announce(
     model: VIPModel,
     world: World,
     deepspeed: bool,
-    training: Split,
-    validation: Split,
+    training: TokenisedSplit,
+    validation: TokenisedSplit,
     constant: Baseline,
 ) -> None:
     """Says what is about to be trained, on what, and what a constant answer would reach."""

@@ -25,8 +25,8 @@ from vip_train.order import Shuffled
 from vip_train.runs import RunFolder, settings
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
-from vip_train.split import Split
 from vip_train.tasks import Example, get_task
+from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World, join_world, leave_world, lost_another
 
 
@@ -112,7 +112,7 @@ class _Run:
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         self.data_digest = digest(examples, validation)
         self.training, self.validation = (
-            Split(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
+            TokenisedSplit(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
         )
         self.batches = Shuffled(
             self.training,
@@ -209,7 +209,7 @@ class _Run:
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*batch)
+        output = self.engine.forward(*batch.to(self.world.device))
         commitment = output.prompted.commitment.detach()
         mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))

@@ -100,6 +100,22 @@ def test_a_label_of_several_lines_stays_one_line(write: Write, tmp_path: Path) -
 # --- files ---
 
 
+# --- free text ---
+
+WRITTEN = dataclasses.replace(TASK, answers={})
+
+
+def test_without_answers_a_label_is_the_text_to_write(write: Write, tmp_path: Path) -> None:
+    write(ROW | {"label": " warm and soft "})
+    assert WRITTEN.load("train", tmp_path) == [Example("snow is what?", "warm and soft", "")]
+
+
+@pytest.mark.parametrize("value", ["", " ", 3, None, True])
+def test_what_is_no_text_to_write_is_named_by_its_line(value: object, write: Write, tmp_path: Path) -> None:
+    path = write(ROW, ROW | {"label": value})
+    assert refusal(tmp_path, WRITTEN) == f"{path}:2: field 'label' is {value!r}, a text was expected"
+
+
 def test_blank_lines_are_passed_over_but_counted(write: Write, tmp_path: Path) -> None:
     path = write(raw=b'\n{"a": 1}\n  \n{"a": 2}')
     assert list(read_jsonl(path)) == [(f"{path}:2", {"a": 1}), (f"{path}:4", {"a": 2})]

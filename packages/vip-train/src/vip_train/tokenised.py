@@ -14,7 +14,7 @@ _AT_ONCE = 1000
 """Texts handed to the tokenizer together. It uses all cores for them; their ids are Python lists until they are packed."""
 
 
-class Split:
+class TokenisedSplit:
     """The examples of a split and their token ids, 4 bytes each, one after the other.
 
     Args:
