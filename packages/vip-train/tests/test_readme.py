@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from vip_core import VIPConfig, VIPPrompt
-from vip_train import TASKS, ClassificationTask, TrainConfig, VIPModel, load_adapter, load_backbone
+from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load_backbone
 from vip_train.cli import ExportConfig, ImportConfig, PushConfig
 from vip_train.config import parse
 from vip_train.pretrain.loop import PretrainConfig
@@ -72,7 +72,7 @@ def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> 
     namespace: dict[str, Any] = {}
     exec(compile(TASK, "README.md", "exec"), namespace)
     task = namespace["MOOD"]
-    assert isinstance(task, ClassificationTask)
+    assert isinstance(task, TextTask)
     (tmp_path / "Mood").mkdir()
     (row,) = re.findall(r"rows such as (.*)", TASK)
     (tmp_path / "Mood" / "train.jsonl").write_text(row, encoding="utf-8")

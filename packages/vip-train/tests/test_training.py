@@ -18,10 +18,11 @@ from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
 from vip_train.data import Batch
 from vip_train.errors import UserError
-from vip_train.evaluation import baseline, evaluate
+from vip_train.evaluation import evaluate
 from vip_train.metrics import exact_match
 from vip_train.order import Shuffled
 from vip_train.predict import predict
+from vip_train.scoring import Scoring
 from vip_train.tasks import TASKS, get_task
 from vip_train.tokenised import TokenisedSplit
 from vip_train.training import next_output, train
@@ -68,11 +69,12 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     examples, validation = task.load("train", data), task.load("validation", data)
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     split = TokenisedSplit(validation, adapter.tokenizer, 30)
-    again = evaluate(adapter.model, split, ("true", "false", "neither"), adapter.tokenizer, alone)
+    again = evaluate(adapter.model, split, Scoring.of(task), adapter.tokenizer, alone)
     for name, value in again.record().items():
         assert found[f"validation_{name}"] == (list(value) if isinstance(value, tuple) else value), name
     assert metrics(tmp_path / "run")[-1].items() <= found.items()
-    assert (found["majority_accuracy"], found["label_entropy"]) == baseline(examples, validation)
+    assert Scoring.of(task).baseline(examples, validation).record().items() <= found.items()
+    assert {"majority_accuracy", "majority_macro_f1", "validation_macro_f1"} <= found.keys()
     assert all(torch.isfinite(torch.tensor(value)).all() for value in found.values())
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     assert f"| validation_accuracy | {found['validation_accuracy']:.6g} |" in card

@@ -18,14 +18,16 @@ from vip_train.config import TrainConfig
 from vip_train.data import Batch, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.errors import Stopped, UserError
-from vip_train.evaluation import baseline, evaluate
+from vip_train.evaluation import evaluate
 from vip_train.loader import Loader
+from vip_train.mixing import Mixing
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.order import Shuffled
 from vip_train.runs import RunFolder, settings
+from vip_train.scoring import Scoring
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
-from vip_train.tasks import Example, get_task
+from vip_train.tasks import Example, Task, get_task
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World, join_world, leave_world, lost_another
 
@@ -67,8 +69,7 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
             )
         check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
         world.first_does(lambda: folder.look())
-        answers = tuple(dict.fromkeys(task.answers.values()))
-        _Run(config, world, deepspeed, examples, validation, answers, folder).complete()
+        _Run(config, world, deepspeed, examples, validation, task, folder).complete()
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -100,11 +101,11 @@ class _Run:
         deepspeed: bool,
         examples: list[Example],
         validation: list[Example],
-        answers: tuple[str, ...],
+        task: Task,
         folder: RunFolder,
     ) -> None:
         self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
-        self.answers = answers
+        self.answers, self.scoring = tuple(dict.fromkeys(task.answers.values())), Scoring.of(task)
         self.step = 0
         self.recent = _Recent()
         self.record: dict[str, Any] = {}
@@ -121,6 +122,7 @@ class _Run:
             world_size=world.size,
             seed=config.optimizer.seed,
             window=config.optimizer.length_window,
+            mixing=Mixing(examples, task.weights, config.optimizer.seed) if len(task.parts) > 1 else None,
         )
         embedding_VD = self.backbone.model.get_input_embeddings().weight
         torch.manual_seed(config.optimizer.seed)
@@ -172,7 +174,7 @@ class _Run:
         """Trains to the last step and writes the adapter."""
         config, world = self.config, self.world
         world.first_does(lambda: self.folder.begin(self.step))
-        constant = baseline(self.training.examples, self.validation.examples)
+        constant = self.scoring.baseline(self.training.examples, self.validation.examples)
         if world.first:
             report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
             if self.step:
@@ -204,7 +206,7 @@ class _Run:
                         f"stopped by {stop.name or 'a signal to another process'} after step {step}; "
                         f"the same command with --output {self.folder.path} continues"
                     )
-        self._finish({**self.record, "majority_accuracy": constant.majority, "label_entropy": constant.entropy})
+        self._finish({**self.record, **constant.record()})
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
@@ -252,7 +254,7 @@ class _Run:
     def _evaluate(self, bar: Any) -> None:
         nll, commitment, steps = self.recent
         self.recent = _Recent()
-        found = evaluate(self.model, self.validation, self.answers, self.backbone.tokenizer, self.world)
+        found = evaluate(self.model, self.validation, self.scoring, self.backbone.tokenizer, self.world)
         if not math.isfinite(found.nll):
             raise UserError(f"the validation loss is not finite after step {self.step}: lower the learning rates")
         self.record = {
