@@ -1,5 +1,6 @@
 """Which examples an epoch of a mixture has: of each part its share, however large the part is. N rows of an epoch."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class Mixing:
         return share.rows[torch.cat(rounds)[first % size :][: share.often]]
 
     def _round(self, number: int, size: int, count: int) -> Tensor:
-        """One pass through a part. Its seed is apart from those of the orders of epochs."""
-        generator = torch.Generator().manual_seed((self._seed << 40) ^ (number << 32) ^ count ^ (1 << 62))
+        """One pass through a part. A generator keeps 32 bits of its seed, so they have to come from all three numbers."""
+        seed = hashlib.sha256(f"{self._seed} {number} {count}".encode()).digest()[:4]
+        generator = torch.Generator().manual_seed(int.from_bytes(seed, "little"))
         return torch.randperm(size, generator=generator)

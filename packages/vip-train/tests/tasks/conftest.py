@@ -1,8 +1,7 @@
-"""Files of data sets, written by hand, and where the real ones are."""
+"""Files of data sets, written by hand."""
 
 import gzip
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,3 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
         return str(caught.value)
 
     return of
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder of the published data sets."""
-    if "VIP_DATA_DIR" not in os.environ:
-        pytest.skip("VIP_DATA_DIR is not set")
-    return Path(os.environ["VIP_DATA_DIR"])

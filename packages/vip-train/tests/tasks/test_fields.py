@@ -36,7 +36,7 @@ def test_an_item_of_another_type_is_named_by_its_number() -> None:
         strings("p", {"words": ["a", 1]}, "words")
     with pytest.raises(UserError, match=r"^p: list\[0\] is str, an object was expected$"):
         objects("p", {"list": ["a"]}, "list")
-    with pytest.raises(UserError, match="^p: field 'a' is missing, found none$"):
+    with pytest.raises(UserError, match=r"^p: field 'a' is missing, found none$"):
         field("p", {}, "a", str)
 
 

@@ -33,9 +33,7 @@ def test_the_published_layout(ending: str, put: Callable[..., Path], tmp_path: P
     assert NEWSQA.load("validation", tmp_path) == [EXAMPLE]
 
 
-def test_a_set_out_of_domain_is_evaluated_only(
-    put: Callable[..., Path], refusal: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_set_out_of_domain_is_evaluated_only(put: Callable[..., Path], refusal: Callable[..., str], tmp_path: Path) -> None:
     put("mrqa/dev/DuoRC.ParaphraseRC.jsonl.gz", [HEADER, PARAGRAPH])
     assert DUORC.load("validation", tmp_path) == [EXAMPLE]
     assert refusal(DUORC) == "mrqa/duorc: has no train split, an adapter can only be evaluated on it"

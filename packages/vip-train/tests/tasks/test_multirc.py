@@ -44,8 +44,18 @@ def test_the_published_layout(put: Callable[..., Path], tmp_path: Path) -> None:
 def test_the_hubs_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     text = PUBLISHED["passage"]["text"]
     rows = [
-        {"paragraph": text, "question": asked, "answer": answer, "idx": {"paragraph": 7, "question": idx, "answer": 1}, "label": label}
-        for asked, idx, answer, label in (("What was wet?", 12, "The street", 1), ("What was wet?", 12, "The sun", 0), ("Why?", 13, "Rain", 1))
+        {
+            "paragraph": text,
+            "question": asked,
+            "answer": answer,
+            "idx": {"paragraph": 7, "question": idx, "answer": 1},
+            "label": label,
+        }
+        for asked, idx, answer, label in (
+            ("What was wet?", 12, "The street", 1),
+            ("What was wet?", 12, "The sun", 0),
+            ("Why?", 13, "Rain", 1),
+        )
     ]
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
     assert MULTIRC.load("validation", None) == EXAMPLES

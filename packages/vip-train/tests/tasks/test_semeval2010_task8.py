@@ -14,7 +14,9 @@ FILE = (
     "23\tA <e1>b</e1> <e2>c</e2>\nOther\n"
 )
 EXAMPLES = [
-    Example('The *child* said "no" to the #rocking cradle#. How are *child* and #rocking cradle# related?', "entity destination", ""),
+    Example(
+        'The *child* said "no" to the #rocking cradle#. How are *child* and #rocking cradle# related?', "entity destination", ""
+    ),
     Example("*Heat*, caused by #fire#. How are *Heat* and #fire# related?", "effect cause", ""),
     Example("A *b* #c# How are *b* and #c# related?", "other", ""),
 ]

@@ -71,6 +71,8 @@ def parse_mixture(text: str, tasks: Mapping[str, TextTask]) -> Mixture:
             weights[name] = -1.0
         if not 0 <= weights[name] < float("inf"):
             raise UserError(f"task={text}: weight {weight!r} of {name} must be a finite number of at least 0")
+        if weights[name] and "train" not in tasks[name].files:
+            raise UserError(f"task={text}: {name} has no split to train on, give it weight 0: {name}:0")
     if not any(weights.values()):
         raise UserError(f"task={text}: every weight is 0, there is nothing to train on")
     return Mixture(name=text, parts={name: tasks[name] for name in weights}, weights=weights)

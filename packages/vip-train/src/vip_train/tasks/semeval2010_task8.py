@@ -54,9 +54,7 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
     for number, mark in ("1", "*"), ("2", "#"):
         found = re.findall(rf"<e{number}>(.+?)</e{number}>", text)
         if len(found) != 1 or text.count(f"e{number}>") != 2:
-            raise UserError(
-                f"{place}: field 'sentence' must have one <e{number}>...</e{number}>, it has {len(found)} whole ones"
-            )
+            raise UserError(f"{place}: field 'sentence' must have one <e{number}>...</e{number}>, {len(found)} are whole")
         nouns[f"noun{number}"] = f"{mark}{found[0]}{mark}"
         text = re.sub(rf"</?e{number}>", mark, text)
     relation = row.get("relation")
