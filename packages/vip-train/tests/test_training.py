@@ -19,7 +19,6 @@ from vip_train.config import TrainConfig, parse, to_yaml
 from vip_train.data import Batch
 from vip_train.errors import UserError
 from vip_train.evaluation import evaluate
-from vip_train.metrics import exact_match
 from vip_train.order import Shuffled
 from vip_train.predict import predict
 from vip_train.scoring import Scoring
@@ -146,7 +145,7 @@ def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_
 def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     settings: Settings, data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}))
+    monkeypatch.setitem(TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}, metrics=("accuracy",)))
     train(settings(task="free", output=tmp_path / "run"))
     adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
     assert adapter.config.answers == ()
@@ -154,7 +153,7 @@ def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     limit = max(len(adapter.tokenizer(example.target)["input_ids"]) for example in validation)
     written = [found.answer for found in predict(adapter, [example.source for example in validation], max_new_tokens=limit)]
     found = results(tmp_path / "run")
-    assert found["validation_accuracy"] == exact_match(written, validation)
+    assert found["validation_accuracy"] == Scoring.among(()).score(written, validation).values["accuracy"]
     assert found["validation_nll"] > 0
     assert found["validation_label_bits"] == pytest.approx(0, abs=1e-6)
     assert found["validation_input_bits"] != 0
@@ -183,7 +182,7 @@ def test_what_is_about_to_be_trained_is_said(settings: Settings, tmp_path: Path,
     assert f"backbone {config.backbone}: " in said
     assert "frozen parameters; method vip: " in said
     assert "torch, 1 process on cpu" in said
-    assert re.search(r"a constant answer reaches accuracy 0\.\d{3} and loss [01]\.\d{3}", said)
+    assert re.search(r"a constant answer reaches accuracy 0\.\d{3}, macro_f1 0\.\d{3} and loss [01]\.\d{3}", said)
     assert len(re.findall(r"step +\d+ +loss", said)) == 2
 
 
