@@ -247,7 +247,13 @@ def check_run(backbone: Backbone) -> Callable[[Path], None]:
 
     def check(folder: Path) -> None:
         assert {path.name for path in folder.parent.iterdir()} == {folder.name}, "only one process wrote"
-        assert {path.name for path in folder.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+        assert {path.name for path in folder.iterdir()} == {
+            "adapter",
+            "config.yaml",
+            "environment.json",
+            "metrics.jsonl",
+            "results.json",
+        }
         assert sum(path.stat().st_size for path in (folder / "adapter").iterdir()) < 2_000_000
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["step"] for line in lines] == [3, 6]

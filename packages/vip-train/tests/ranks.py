@@ -3,6 +3,7 @@
 Arguments: the --local_rank of the command, the folder of the backbone, the folder of the results.
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
+from vip_train.accumulation import take
 from vip_train.backbones import Backbone, Precision, backbone_dtype, fingerprint, load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
 from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
+from vip_train.schedule import ScheduleConfig
 from vip_train.scoring import Scoring
 from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
@@ -38,7 +41,7 @@ def make(backbone: Backbone, method: Any) -> VIPModel:
         prompt_length=3,
         method=method,
         contextualizer=ContextualizerConfig(width=8, layers=1, heads=2, feedforward=16),
-        quantizer=QuantizerConfig(codes=7, draws=4, warmup_steps=2),
+        quantizer=QuantizerConfig(codes=7, draws=4, warmup_steps=3),
     )
     torch.manual_seed(0)
     with whole([embedding]):
@@ -75,13 +78,20 @@ def learn(
     clip: float = 0.05,
     optimizer: Any = "adamw",
     precision: Precision = "fp32",
+    **engine_values: Any,
 ) -> Found:
-    """A few steps; `stage` None is plain torch."""
+    """A few steps; `stage` None is plain torch. Other values are of the engine's settings."""
     config = OptimizerConfig(
-        batch_size=len(EXAMPLES), name=optimizer, clip_norm=clip, prompt_learning_rate=0.1, contextualizer_learning_rate=0.01
+        steps=STEPS,
+        batch_size=len(EXAMPLES),
+        name=optimizer,
+        clip_norm=clip,
+        prompt_learning_rate=0.1,
+        contextualizer_learning_rate=0.01,
+        schedule=ScheduleConfig(name="linear", warmup_steps=2),
     )
     deepspeed = stage is not None
-    how = EngineConfig(zero_stage=stage or 0)
+    how = EngineConfig(zero_stage=stage or 0, **engine_values)
     sharded = loading_config(config, how, world, backbone_dtype(precision, world.device)) if deepspeed else None
     backbone = load_backbone(str(folder), precision=precision, sharded=sharded)
     model = make(backbone, method)
@@ -89,14 +99,17 @@ def learn(
     torch.manual_seed(world.rank)
     batch = batch_of(backbone, world.rank, world.size)
     states = []
-    for _ in range(STEPS):
-        engine.step(engine.forward(*batch).loss)
+    for step in range(1, STEPS + 1):
+        engine.set_learning_rates(config.learning_rates(step))
+        engine.step(take(engine, batch, world.device, micro_batch_size=how.micro_batch_size).loss)
         states.append(state_of(model))
     frozen = load_backbone(str(folder), precision=precision).model
     held = sum(parameter.numel() for parameter in model.backbone.parameters())
     parts = [(is_sharded(parameter), parameter.dtype) for parameter in model.backbone.parameters()]
-    kept = fingerprint(model.backbone) == fingerprint(frozen) and {dtype for _, dtype in parts} == {frozen.dtype}
+    dtypes = {parameter.dtype for parameter in frozen.parameters()}
+    kept = fingerprint(model.backbone) == fingerprint(frozen) and {dtype for _, dtype in parts} == dtypes
     found: Found = {"states": states, "backbone kept": kept, "sharded": all(part for part, _ in parts), "held": held}
+    found["optimizer"] = {name: str(value.dtype) for name, value in engine.optimizer_state().items()}
     if sharded is not None:
         found["uneven"] = figures(model, backbone, world, batch_size=1)
     return found
@@ -122,7 +135,22 @@ def main() -> None:
     found["zero 0, adafactor"] = learn(folder, world, stage=0, optimizer="adafactor")
     found["codebook, zero 2, bf16"] = learn(folder, world, stage=2, method="vip", precision="bf16")
     found["codebook, zero 3, bf16"] = learn(folder, world, stage=3, method="vip", precision="bf16")
-    found["codebook, torch"] = learn(folder, world, stage=None, method="vip")
+    found["codebook, torch"] = learn(folder, world, stage=None, method="vip", precision="bf16")
+    for stage in (0, 1):
+        found[f"codebook, zero {stage}, bf16"] = learn(folder, world, stage=stage, method="vip", precision="bf16")
+    # Of four rows, three and one.
+    for name, stage in (("torch", None), *((f"zero {stage}", stage) for stage in (0, 1, 2, 3))):
+        found[f"{name}, parts"] = learn(folder, world, stage=stage, micro_batch_size=3)
+    found["zero 2, cpu, parts"] = learn(folder, world, stage=2, micro_batch_size=1, offload="cpu")
+    for name, stage in (("torch", None), ("zero 2", 2), ("zero 3", 3)):
+        found[f"{name}, recomputed"] = learn(folder, world, stage=stage, gradient_checkpointing=True, micro_batch_size=2)
+        found[f"codebook, {name}, parts"] = learn(
+            folder, world, stage=stage, method="vip", gradient_checkpointing=True, micro_batch_size=1, precision="bf16"
+        )
+    for name, stage in (("torch", None), ("zero 2", 2)):
+        found[f"{name}, int8"] = learn(folder, world, stage=stage, precision="int8")
+        if importlib.util.find_spec("bitsandbytes") is not None:
+            found[f"{name}, nf4"] = learn(folder, world, stage=stage, precision="nf4")
     leave_world()
     torch.save(found, results / f"{world.rank}.pt")
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,3 +165,39 @@ def test_the_bundled_backbone_loads_without_a_network(execute: Callable[..., obj
     # HF_HUB_OFFLINE is left at its default: a user need not set it.
     run = execute(sys.executable, "-c", script, HF_HUB_OFFLINE="0")
     assert run.stdout.splitlines()[-1:] == ["bundled 1 t5"], run.stderr
+
+
+def test_attention_is_torchs_own_and_equals_the_written_out_one(
+    tiny_backbone: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*given: Any, **more: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(*given, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    written = T5ForConditionalGeneration.from_pretrained(tiny_backbone, dtype=torch.float32, attn_implementation="eager").eval()
+    found, counts = [], []
+    for model in (backbone.model, written):
+        torch.manual_seed(0)
+        embeds = torch.randn(2, 9, 32, requires_grad=True)
+        mask, labels = torch.tensor([[1] * 9, [1] * 5 + [0] * 4]), torch.tensor([[5, 6, 1], [7, 8, 1]])
+        output = model(inputs_embeds=embeds, attention_mask=mask, labels=labels)
+        output.loss.backward()
+        found.append((output.logits.detach(), embeds.grad))
+        counts.append(len(calls))
+    assert counts == [3, 3], "an encoder layer, a decoder layer that attends twice, and none of the other model"
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_off_also_in_training_mode(backbone: Backbone, tmp_path: Path) -> None:
+    config = type(backbone.model.config).from_dict(backbone.model.config.to_dict() | {"dropout_rate": 0.3})
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    backbone.tokenizer.save_pretrained(tmp_path)
+    model = load_backbone(str(tmp_path)).model
+    ids = torch.arange(3, 12)[None]
+    with torch.no_grad():
+        one, other = (model.train(mode)(input_ids=ids, decoder_input_ids=ids).logits for mode in (True, False))
+    assert torch.equal(one, other)

@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 from vip_train import checkpoint as module
-from vip_train.checkpoint import Checkpoint, RunState, list_checkpoints, newest_good, parse, read_parts, write_checkpoint
+from vip_train.checkpoint import Checkpoint, RunState, fits, list_checkpoints, newest_good, parse, read_parts, write_checkpoint
+from vip_train.config import TrainConfig
 from vip_train.errors import UserError
 
+NAMES = ("prompt.safetensors", "optimizer.safetensors", "best.safetensors", "state.json")
 STATE = RunState(
-    format_version=1,
+    format_version=2,
     step=300,
     examples=9600,
     seconds=1.5,
@@ -28,6 +30,7 @@ STATE = RunState(
     backbone_fingerprint="sha256:12",
     data_digest="sha256:34",
     processes=2,
+    best={"step": 200, "validation_accuracy": 0.1 + 0.2},
 )
 
 
@@ -35,7 +38,8 @@ def make(step: int = 300) -> Checkpoint:
     generator = torch.Generator().manual_seed(step)
     prompt = {"prompt_PD": torch.randn(4, 8, generator=generator), "quantizer.codebook.steps": torch.tensor(step)}
     optimizer = {"exp_avg/prompt_PD": torch.randn(4, 8, generator=generator), "step/prompt_PD": torch.tensor(float(step))}
-    return Checkpoint(prompt, optimizer, replace(STATE, step=step))
+    best = {"prompt_PD": torch.randn(4, 8, generator=generator), "quantizer.codebook.steps": torch.tensor(200)}
+    return Checkpoint(prompt, optimizer, best, replace(STATE, step=step))
 
 
 def write(root: Path, *steps: int, keep: int = 9) -> list[Path]:
@@ -59,17 +63,13 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path) -> None:
     found = parse(read_parts(folder))
     assert equal(found.prompt, make().prompt)
     assert equal(found.optimizer, make().optimizer)
+    assert equal(found.best, make().best)
     assert found.state == STATE
 
 
 def test_it_is_plain_files_that_sha256sum_checks(tmp_path: Path) -> None:
     (folder,) = write(tmp_path, 300)
-    assert {path.name for path in folder.iterdir()} == {
-        "prompt.safetensors",
-        "optimizer.safetensors",
-        "state.json",
-        "SHA256SUMS",
-    }
+    assert {path.name for path in folder.iterdir()} == {*NAMES, "SHA256SUMS"}
     checked = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=folder, capture_output=True, check=False, timeout=60)
     assert checked.returncode == 0, checked.stderr
 
@@ -113,7 +113,9 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda path: path.write_bytes(b""), Path.unlink])
-@pytest.mark.parametrize("name", ["prompt.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"])
+@pytest.mark.parametrize(
+    "name", ["prompt.safetensors", "optimizer.safetensors", "best.safetensors", "state.json", "SHA256SUMS"]
+)
 def test_a_damaged_one_is_passed_over_for_the_newest_good_one(name: str, damage: Callable[[Path], Any], tmp_path: Path) -> None:
     write(tmp_path, 2, 4, 6)
     damage(tmp_path / "step-00000006" / name)
@@ -133,15 +135,14 @@ def sign(folder: Path, **parts: bytes) -> None:
 
     for name, data in parts.items():
         (folder / f"{name}.{'json' if name == 'state' else 'safetensors'}").write_bytes(data)
-    names = ("prompt.safetensors", "optimizer.safetensors", "state.json")
-    sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in NAMES)
     (folder / "SHA256SUMS").write_text(sums)
 
 
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"state": json.dumps(asdict(STATE) | {"format_version": 2}).encode()}, "format_version=2, this release reads 1"),
+        ({"state": json.dumps(asdict(STATE) | {"format_version": 3}).encode()}, "format_version=3, this release reads 2"),
         ({"state": b"[]"}, "format_version=None"),
         ({"state": b"}"}, "is not a checkpoint: Expecting value"),
         ({"state": json.dumps(asdict(STATE) | {"colour": "red"}).encode()}, "differs in the fields colour"),
@@ -155,6 +156,30 @@ def test_a_foreign_one_is_passed_over_with_the_reason(parts: dict[str, bytes], r
     assert found is not None
     assert found.state.step == 2
     assert reason in line
+
+
+def test_one_of_the_format_before_is_passed_over_as_that(tmp_path: Path) -> None:
+    write(tmp_path, 2, 4)
+    old = tmp_path / "step-00000004"
+    (old / "best.safetensors").unlink()
+    sums = (old / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (old / "SHA256SUMS").write_text("".join(line for line in sums if "best" not in line))
+    _, said = read(tmp_path)
+    assert said == [f"checkpoint passed over: {old}: has format_version=1, this release reads 2"]
+
+
+@pytest.mark.parametrize("part", ["prompt", "best"])
+def test_one_of_other_tensors_backbone_or_data_does_not_fit(part: str) -> None:
+    found = make()
+    config = TrainConfig(backbone="mine", data_dir=Path("here"))
+    fits(config, "sha256:12", "sha256:34", found.prompt)(found)
+    fits(config, "sha256:12", "sha256:34", found.prompt)(found._replace(best={}, state=replace(found.state, best=None)))
+    with pytest.raises(UserError, match=r"^backbone=mine: its weights are not those"):
+        fits(config, "sha256:99", "sha256:34", found.prompt)(found)
+    with pytest.raises(UserError, match=r"^data_dir=here: the examples are not those"):
+        fits(config, "sha256:12", "sha256:99", found.prompt)(found)
+    with pytest.raises(UserError, match="its tensors are not those of this prompt"):
+        fits(config, "sha256:12", "sha256:34", found.prompt)(found._replace(**{part: {"prompt_PD": torch.ones(4, 9)}}))
 
 
 def test_one_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
@@ -184,11 +209,11 @@ def test_pickle_is_never_read(tmp_path: Path) -> None:
 # --- writing that fails ---
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 def test_a_full_disk_is_one_line_and_keeps_the_checkpoint_before(
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full at the first, second, ... thing that is synced: four files and a folder."""
+    """The disk is full at the first, second, ... thing that is synced: five files and a folder."""
     write(tmp_path, 2)
     real, calls = os.fsync, iter(range(99))
 
@@ -231,6 +256,10 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     broken.optimizer["exp_avg/prompt_PD"][1, 1] = float("inf")
     with pytest.raises(UserError, match="exp_avg/prompt_PD is not finite after step 4"):
         write_checkpoint(tmp_path, broken, keep=1)
+    broken = make(4)
+    broken.best["prompt_PD"][1, 1] = float("nan")
+    with pytest.raises(UserError, match="prompt_PD is not finite after step 4"):
+        write_checkpoint(tmp_path, broken, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
 
@@ -241,7 +270,7 @@ def test_it_is_hardly_larger_than_what_is_trained(method: str, build: Callable[.
     moments = {f"{key}/{name}": value.detach().clone() for name, value in trained.items() for key in ("exp_avg", "exp_avg_sq")}
     state = model.prompt.state_dict()
     (tmp_path / "checkpoints").mkdir()
-    folder = write_checkpoint(tmp_path / "checkpoints", Checkpoint(state, moments, STATE), keep=1)
+    folder = write_checkpoint(tmp_path / "checkpoints", Checkpoint(state, moments, {}, STATE), keep=1)
     size = sum(path.stat().st_size for path in folder.iterdir())
     held = sum(tensor.numel() * tensor.element_size() for tensor in [*state.values(), *moments.values()])
     assert held < size < 1.2 * held

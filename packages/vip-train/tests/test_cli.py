@@ -59,7 +59,12 @@ def test_a_run_that_breaks_off_ends_with_its_reason_on_a_line_of_its_own(
     assert "Traceback" not in run.stderr
     batch = tmp_path / "run" / "not-finite-step-00000002.json"
     assert last.endswith(str(batch))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml", batch.name}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "checkpoints",
+        "config.yaml",
+        "environment.json",
+        batch.name,
+    }
 
 
 # --- in this process ---

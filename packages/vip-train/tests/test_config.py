@@ -14,6 +14,9 @@ from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, Tr
 from vip_train.engine import check_engine
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig
+from vip_train.schedule import ScheduleConfig
+from vip_train.stopping import StoppingConfig
+from vip_train.trackers import TrackingConfig
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 OTHER = TrainConfig(
@@ -55,9 +58,20 @@ OTHER = TrainConfig(
         clip_norm=0.0,
         evaluate_every=2,
         seed=9,
+        schedule=ScheduleConfig(name="cosine", warmup_steps=1),
+        stopping=StoppingConfig(keep_best=True, metric="nll", patience=5),
     ),
-    engine=EngineConfig(name="deepspeed", zero_stage=3, offload="nvme", nvme_path=Path("local disk")),
+    engine=EngineConfig(
+        name="deepspeed",
+        zero_stage=3,
+        offload="nvme",
+        nvme_path=Path("local disk"),
+        micro_batch_size=3,
+        gradient_checkpointing=True,
+        compile=True,
+    ),
     checkpoint=CheckpointConfig(every=7, keep=1),
+    tracking=TrackingConfig(tensorboard=True, wandb=True, project="mine", every=3),
 )
 
 
@@ -191,8 +205,20 @@ def test_help_names_every_setting_and_what_it_is(capsys: pytest.CaptureFixture[s
         (("--engine.zero-stage", "3", "--engine.offload", "nvme"), "engine.nvme_path=None"),
         (("--engine.zero-stage", "3", "--engine.nvme-path", "disk"), "engine.nvme_path=disk"),
         (("--engine.offload", "tape"), "engine.offload"),
+        (("--engine.micro-batch-size", "0"), "engine.micro_batch_size=0"),
+        (("--precision", "int4"), "precision"),
         (("--checkpoint.every", "0"), "checkpoint.every=0"),
         (("--checkpoint.keep", "0"), "checkpoint.keep=0"),
+        (("--optimizer.schedule.name", "staircase"), "optimizer.schedule.name"),
+        (("--optimizer.schedule.warmup-steps", "-1"), "optimizer.schedule.warmup_steps=-1"),
+        (
+            ("--optimizer.schedule.warmup-steps", "600"),
+            "optimizer.schedule.warmup_steps=600 must be less than optimizer.steps=600",
+        ),
+        (("--optimizer.stopping.patience", "-1"), "optimizer.stopping.patience=-1"),
+        (("--optimizer.stopping.metric", "f1"), "optimizer.stopping.metric"),
+        (("--tracking.every", "0"), "tracking.every=0"),
+        (("--tracking.tensorboard", "perhaps"), "tracking.tensorboard"),
         (("--max-source-length", "1"), "max_source_length=1"),
         (("--vip.prompt-length", "0"), "prompt_length=0"),
         (("--vip.quantizer.decay", "1"), "decay=1"),
@@ -241,7 +267,10 @@ def test_what_is_written_is_plain_yaml_with_every_setting() -> None:
         ("vip: {quantizer: {colour: red}}", "colour"),
         ("optimizer: {lr: 1}", "lr"),
         ("optimizer: {steps: many}", "optimizer.steps"),
-        ("optimizer: 3", ""),
+        ("optimizer: 3", "optimizer"),
+        ("vip: 3", "vip=3 must be settings by name"),
+        ("optimizer: {schedule: 3}", ""),
+        ("tracking: []", ""),
         ("engine: {zero_stage: 7}", "engine.zero_stage=7"),
         ("vip: {quantizer: {codes: 0}}", "codes=0"),
         ("precision: fp16", "precision=fp16"),
@@ -311,7 +340,21 @@ def test_the_configuration_of_a_machine_says_what_it_takes_and_how_to_start_it(p
 
 def test_the_papers_configuration_is_the_papers_prompt() -> None:
     (path,) = (path for path in CONFIGS if path.name == "paper.yaml")
-    assert read("--config", str(path)).vip == VIPConfig.paper()
+    config = read("--config", str(path))
+    assert config.vip == VIPConfig.paper()
+    assert (config.optimizer.name, config.optimizer.schedule) == ("adafactor", ScheduleConfig())
+    assert config.optimizer.learning_rates(30000) == {"prompt": 0.3, "contextualizer": 1e-4}
+    assert config.optimizer.stopping == StoppingConfig(patience=20 * config.optimizer.evaluate_every)
+
+
+def test_no_settings_have_more_than_a_dozen_fields() -> None:
+    def check(config: Any) -> None:
+        assert len(dataclasses.fields(config)) <= 12, type(config).__name__
+        for field in dataclasses.fields(config):
+            if dataclasses.is_dataclass(value := getattr(config, field.name)):
+                check(value)
+
+    check(TrainConfig())
 
 
 def test_settings_cannot_be_changed() -> None:

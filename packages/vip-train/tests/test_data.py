@@ -1,8 +1,11 @@
 """Truncation, masks and padded answers."""
 
+import pytest
+import torch
 from vip_train.backbones import Backbone
 from vip_train.data import digest, encode_answers, encode_sources
 from vip_train.tasks import Example
+from vip_train.tokenised import TokenisedSplit
 
 
 def test_sources_are_closed_and_padded_on_the_right(backbone: Backbone, texts: list[str]) -> None:
@@ -58,3 +61,16 @@ def test_the_digest_is_of_every_text_and_its_split() -> None:
     one, other = Example("a", "b", "c"), Example("a", "b", "d")
     assert digest([one], [other]) == digest([one], [other])
     assert len({digest([one], [other]), digest([other], [one]), digest([one, other], []), digest([one, other])}) == 4
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (4, [4]), (9, [4])])
+def test_parts_have_all_rows_in_order_and_only_their_own_padding(
+    size: int, expected: list[int], backbone: Backbone, texts: list[str]
+) -> None:
+    examples = [Example(text, word, "") for text, word in zip(texts, ["ba", "milotura", "ke", "lo"], strict=True)]
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
+    parts = split.batch(range(4)).parts(size)
+    assert [len(part.input_ids) for part in parts] == expected
+    for number, part in enumerate(parts):
+        alone = split.batch(range(number * size, number * size + expected[number]))
+        assert all(torch.equal(one, other) for one, other in zip(part, alone, strict=True))

@@ -83,7 +83,19 @@ LIKE_ALONE: dict[str, dict[str, Any]] = {
     "zero 3": {},
     "zero 2, clip 0": {"clip": 0.0},
     "zero 0, adafactor": {"optimizer": "adafactor"},
+    **{f"{name}, parts": {} for name in ("torch", "zero 0", "zero 1", "zero 2", "zero 3", "zero 2, cpu")},
+    **{f"{name}, recomputed": {} for name in ("torch", "zero 2", "zero 3")},
+    **{
+        f"{name}, {precision}": {"precision": precision}
+        for name in ("torch", "zero 2")
+        for precision in ("int8", *(["nf4"] if importlib.util.find_spec("bitsandbytes") else []))
+    },
 }
+CODEBOOKS = [
+    "codebook, torch",
+    *(f"codebook, zero {stage}, bf16" for stage in range(4)),
+    *(f"codebook, {name}, parts" for name in ("torch", "zero 2", "zero 3")),
+]
 
 
 def without_keys_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,6 +119,7 @@ def test_processes_know_each_other(found: list[dict[str, Any]]) -> None:
         assert found[rank]["world"] == {"rank": rank, "size": RANKS, "sum": [2.0, 1.0]}
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # bitsandbytes asks torch for it
 @pytest.mark.parametrize("name", LIKE_ALONE)
 def test_an_engine_takes_the_steps_that_one_process_would(
     name: str, found: list[dict[str, Any]], worker: ModuleType, tiny_backbone: Path
@@ -118,14 +131,25 @@ def test_an_engine_takes_the_steps_that_one_process_would(
             assert_close(state, expected)
 
 
+@pytest.mark.parametrize("name", LIKE_ALONE)
+def test_learning_rates_reach_the_optimizer_that_steps(name: str, found: list[dict[str, Any]]) -> None:
+    """They rise over two steps and fall to zero in the last."""
+    states = found[0][name]["states"]
+    for part in ("prompt_PD", "contextualizer.up.weight"):
+        moved = [float((later[part] - before[part]).abs().max()) for before, later in itertools.pairwise(states)]
+        assert moved[-1] == 0, part
+        assert all(moved[:-1]), part
+
+
 def test_clipping_was_put_to_the_test(found: list[dict[str, Any]]) -> None:
     clipped, free = (found[0][name]["states"][-1]["contextualizer.up.weight"] for name in ("zero 2", "zero 2, clip 0"))
     assert not torch.allclose(clipped, free, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["codebook, zero 2, bf16", "codebook, zero 3, bf16", "codebook, torch"])
+@pytest.mark.parametrize("name", CODEBOOKS)
 def test_processes_hold_one_prompt_in_fp32_whose_codes_move(name: str, found: list[dict[str, Any]]) -> None:
     first, second = (rank[name]["states"] for rank in found)
+    assert set(found[0][name]["optimizer"].values()) == {"torch.float32"}
     for one, other in zip(first, second, strict=True):
         for tensor_name, value in one.items():
             assert torch.equal(value, other[tensor_name]), tensor_name
@@ -139,7 +163,7 @@ def test_processes_hold_one_prompt_in_fp32_whose_codes_move(name: str, found: li
 
 def test_the_backbone_keeps_its_values_and_its_dtype(found: list[dict[str, Any]]) -> None:
     for rank in found:
-        for name in (*LIKE_ALONE, "codebook, zero 2, bf16", "codebook, zero 3, bf16", "codebook, torch"):
+        for name in (*LIKE_ALONE, *CODEBOOKS):
             assert rank[name]["backbone kept"], name
             assert rank[name]["sharded"] is ("zero 3" in name), name
 

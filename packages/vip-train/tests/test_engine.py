@@ -1,16 +1,19 @@
 """Which engine runs, what it optimises, plain torch against steps by hand; test_deepspeed.py and test_torchrun.py have more."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from vip_train.backbones import Backbone
+from vip_train.backbones import Backbone, load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch, encode_answers, encode_sources
-from vip_train.engine import TorchEngine, build_engine, uses_deepspeed
+from vip_train.engine import TorchEngine, build_engine, check_engine, uses_deepspeed
 from vip_train.errors import UserError
 from vip_train.model import VIPModel
+from vip_train.schedule import ScheduleConfig
 from vip_train.world import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -111,6 +114,48 @@ def test_steps_equal_those_by_hand(clip_norm: float, build: Build, batch: Batch)
     assert not torch.equal(one.prompt.prompt_PD, build(method="vip-c").prompt.prompt_PD)
 
 
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_a_schedule_reaches_the_steps_of_both_optimizers(name: Any, build: Build, batch: Batch) -> None:
+    """Against torch's own optimizer and its own scheduler, bit for bit."""
+    one, other = build(method="vip-c").train(), build(method="vip-c").train()
+    schedule = ScheduleConfig(name="linear", warmup_steps=2)
+    rates = {"prompt_learning_rate": 0.1, "contextualizer_learning_rate": 0.01}
+    config = OptimizerConfig(name=name, steps=5, clip_norm=0.0, schedule=schedule, **rates)
+    engine = build_engine(one, config, EngineConfig(), ALONE, deepspeed=False)
+    kind: Any = torch.optim.AdamW if name == "adamw" else torch.optim.Adafactor
+    optimizer = kind(
+        [{"params": [other.prompt.prompt_PD], "lr": 0.1}, {"params": other.prompt.contextualizer_parameters(), "lr": 0.01}],
+        weight_decay=0.0,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda before: schedule.factor(before + 1, 5))
+    for step in range(1, 6):
+        before = one.prompt.prompt_PD.detach().clone()
+        set_rates = engine.set_learning_rates(config.learning_rates(step))
+        assert list(set_rates.values()) == [group["lr"] for group in optimizer.param_groups]
+        engine.step(engine.forward(*batch).loss)
+        assert torch.equal(before, one.prompt.prompt_PD) is (step == 5), "the last rate is zero"
+        other(*batch).loss.backward()
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        for key, value in one.prompt.state_dict().items():
+            assert torch.equal(value, other.prompt.state_dict()[key]), (step, key)
+
+
+def test_adafactor_takes_steps_that_shrink_with_time_and_grow_with_the_parameter() -> None:
+    """What OptimizerConfig says of torch's; if torch changes, what it says has to."""
+    for scale, steps in ((5.0, 30), (0.0, 3)):
+        parameter = torch.nn.Parameter(scale * torch.ones(4, 6))
+        optimizer = torch.optim.Adafactor([parameter], lr=0.3)
+        for step in range(1, steps + 1):
+            before = parameter.detach().clone()
+            size = max(1e-3, float(before.square().mean().sqrt()))
+            parameter.grad = torch.ones(4, 6)
+            optimizer.step()
+            moved = float((parameter.detach() - before).abs().mean())
+            assert moved == pytest.approx(min(0.3, step**-0.5) * size, rel=1e-3)
+
+
 def test_a_step_leaves_no_gradient_and_moves_the_codebook_once(build: Build, batch: Batch) -> None:
     model = build().train()
     engine = build_engine(model, OptimizerConfig(), EngineConfig(), ALONE, deepspeed=False)
@@ -127,3 +172,63 @@ def test_a_learning_rate_of_zero_keeps_its_group(build: Build, batch: Batch) -> 
     engine.step(engine.forward(*batch).loss)
     assert torch.equal(model.prompt.prompt_PD, before["prompt_PD"])
     assert not torch.equal(model.prompt.state_dict()["contextualizer.up.weight"], before["contextualizer.up.weight"])
+
+
+# --- memory and speed ---
+
+
+@pytest.fixture
+def pair(build: Build, tiny_backbone: Path) -> tuple[VIPModel, VIPModel]:
+    """Twice the same model, each around a backbone of its own."""
+    one, other = (VIPModel(load_backbone(str(tiny_backbone)).model, build().prompt).train() for _ in range(2))
+    return one, other
+
+
+def after_steps(model: VIPModel, batch: Batch, **values: Any) -> dict[str, torch.Tensor]:
+    """The prompt after three steps of an engine with these settings."""
+    engine = build_engine(model, OptimizerConfig(), EngineConfig(**values), ALONE, deepspeed=False)
+    for step in range(3):
+        torch.manual_seed(step)
+        engine.step(engine.forward(*batch).loss)
+    return {name: value.detach().clone() for name, value in model.prompt.state_dict().items()}
+
+
+def test_recomputing_is_one_setting_and_changes_nothing(pair: tuple[VIPModel, VIPModel], batch: Batch) -> None:
+    expected, found = after_steps(pair[0], batch), after_steps(pair[1], batch, gradient_checkpointing=True)
+    assert pair[1].backbone.training
+    assert not pair[0].backbone.training
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, with which torch.compile makes its kernels")
+# torch hides the first by a hook that is not asked where warnings are errors; the second is about a part of torch itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+def test_a_compiled_step_is_the_plain_one_within_rounding(pair: tuple[VIPModel, VIPModel], batch: Batch) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    expected, found = after_steps(pair[0], batch), after_steps(pair[1], batch, compile=True)
+    torch._dynamo.reset()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        if not name.endswith("self_attn.in_proj_bias"):  # the bias of keys: see test_deepspeed.py
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_compilation_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"^engine\.compile: needs the C\+\+ compiler no-such-compiler, which is not installed"):
+        check_engine(OptimizerConfig(), EngineConfig(compile=True), deepspeed=False)
+
+
+def test_compilation_of_a_sharded_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text("")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=3), deepspeed=False)
+    check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=2), deepspeed=True)
+    with pytest.raises(UserError, match=r"^engine\.compile: needs engine\.zero_stage 0, 1 or 2"):
+        check_engine(OptimizerConfig(), EngineConfig(compile=True, zero_stage=3), deepspeed=True)

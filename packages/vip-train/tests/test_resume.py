@@ -73,8 +73,12 @@ class Ran:
     def said(self, name: str, rank: int = 0) -> str:
         return (self.folder / f"{name}.{rank}.log").read_text(encoding="utf-8", errors="replace")
 
-    def adapter(self, output: str) -> dict[str, Tensor]:
-        return load_file(self.folder / output / "adapter" / "adapter_model.safetensors")
+    def adapter(self, output: str, name: str = "adapter-last") -> dict[str, Tensor]:
+        return load_file(self.folder / output / name / "adapter_model.safetensors")
+
+    def results(self, output: str) -> dict[str, Any]:
+        found = json.loads((self.folder / output / "results.json").read_text(encoding="utf-8"))
+        return {name: value for name, value in found.items() if name != "seconds"}
 
     def metrics(self, output: str) -> list[dict[str, Any]]:
         lines = (self.folder / output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -85,7 +89,9 @@ class Ran:
 def ran(execute: Execute, flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("resume")
     wide = ("--vip.contextualizer.width", "32", "--vip.contextualizer.feedforward", "64")
-    fixed = [*flags, *wide, "--optimizer.steps", "6", "--checkpoint.every", "2"]
+    changing = ("--optimizer.schedule.name", "linear", "--optimizer.schedule.warmup-steps", "2")
+    keeping = ("--optimizer.stopping.keep-best", "true", "--optimizer.stopping.metric", "nll")
+    fixed = [*flags, *wide, *changing, *keeping, "--optimizer.steps", "6", "--checkpoint.every", "2"]
     (folder / "plan.json").write_text(json.dumps(jobs(fixed)), encoding="utf-8")
     script = Path(__file__).with_name("forks.py")
     run = execute("env", "-C", folder, sys.executable, script, folder / "plan.json", timeout=550, DS_ACCELERATOR="cpu")
@@ -104,7 +110,9 @@ def test_a_killed_run_that_continues_equals_a_whole_one_bit_for_bit(engine: str,
     assert ran.statuses[f"{engine}, killed"] == [-9, -9], ran.said(f"{engine}, killed")
     assert ran.statuses[f"{engine}, continued"] == [0, 0], ran.said(f"{engine}, continued")
     assert "continues after step 4" in ran.said(f"{engine}, continued")
-    assert equal(ran.adapter(engine), ran.adapter(f"{engine}, whole"))
+    for name in ("adapter", "adapter-last"):
+        assert equal(ran.adapter(engine, name), ran.adapter(f"{engine}, whole", name))
+    assert ran.results(engine) == ran.results(f"{engine}, whole")
     assert ran.metrics(engine) == ran.metrics(f"{engine}, whole")
     assert [line["step"] for line in ran.metrics(engine)] == [3, 6]
 
@@ -128,7 +136,7 @@ def test_all_stages_learn_the_same(engine: str, ran: Ran) -> None:
 def test_a_checkpoint_is_whole_and_small_whoever_wrote_it(engine: str, ran: Ran) -> None:
     folder = ran.folder / f"{engine}, killed" / "step-00000004"
     held = 0
-    for name in ("prompt.safetensors", "optimizer.safetensors"):
+    for name in ("prompt.safetensors", "optimizer.safetensors", "best.safetensors"):
         found, expected = load_file(folder / name), load_file(ran.folder / "torch, killed" / "step-00000004" / name)
         assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in expected.items()}
         assert all(value.numel() for value in found.values())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 from vip_train.cli import main
 from vip_train.config import CheckpointConfig, EngineConfig, TrainConfig, parse, to_yaml
@@ -19,6 +20,7 @@ from vip_train.data import Batch
 from vip_train.errors import Stopped, UserError
 from vip_train.loader import Loader
 from vip_train.runs import differences
+from vip_train.trackers import TrackingConfig
 from vip_train.training import train
 
 Settings = Callable[..., TrainConfig]
@@ -80,7 +82,7 @@ def whole(config: TrainConfig, tmp_path: Path) -> tuple[bytes, list[dict[str, An
 
 
 def test_a_killed_run_leaves_its_checkpoints_settings_and_metrics(killed: Path, config: TrainConfig) -> None:
-    assert {path.name for path in killed.iterdir()} == {"checkpoints", "config.yaml", "metrics.jsonl"}
+    assert {path.name for path in killed.iterdir()} == {"checkpoints", "config.yaml", "environment.json", "metrics.jsonl"}
     assert {path.name for path in (killed / "checkpoints").iterdir()} == {"step-00000002", "step-00000004"}
     assert (killed / "config.yaml").read_text(encoding="utf-8") == to_yaml(config)
 
@@ -93,7 +95,13 @@ def test_the_same_command_goes_on_and_ends_like_an_uninterrupted_run(
     train(config)
     assert "continues after step 4" in capsys.readouterr().out
     assert leavings(killed) == whole
-    assert {path.name for path in killed.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in killed.iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
 
 def test_metrics_after_the_checkpoint_are_written_anew(killed: Path, config: TrainConfig, whole: Any) -> None:
@@ -185,7 +193,13 @@ def test_a_run_killed_as_it_wrote_its_adapter_leaves_no_half_of_it(
             train(config)
     assert len(list(config.output.glob(".adapter.*"))) == 1
     assert leavings(train(config)) == whole
-    assert {path.name for path in config.output.iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in config.output.iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
 
 def test_a_file_system_without_locks_will_do(
@@ -203,6 +217,13 @@ def test_other_settings_are_refused_by_key(killed: Path, config: TrainConfig) ->
     assert "optimizer.prompt_learning_rate=0.03, it cannot go on with optimizer.prompt_learning_rate=0.2" in refusal(other)
     other = dataclasses.replace(config, vip=dataclasses.replace(config.vip, prompt_length=4))
     assert "vip.prompt_length=3" in refusal(other)
+
+
+def test_a_run_of_a_release_without_a_setting_is_refused_as_that(killed: Path, config: TrainConfig) -> None:
+    before = yaml.safe_load((killed / "config.yaml").read_text(encoding="utf-8"))
+    del before["optimizer"]["stopping"]
+    (killed / "config.yaml").write_text(yaml.safe_dump(before), encoding="utf-8")
+    assert "holds a run of an earlier release, without optimizer.stopping; choose another folder" in refusal(config)
 
 
 def test_another_backbone_is_refused_whatever_its_name(
@@ -231,7 +252,12 @@ def test_other_data_is_refused(
 
 
 def test_what_does_not_change_the_result_may_change(killed: Path, config: TrainConfig, whole: Any) -> None:
-    other = dataclasses.replace(config, engine=EngineConfig(zero_stage=0), checkpoint=CheckpointConfig(every=1, keep=1))
+    other = dataclasses.replace(
+        config,
+        engine=EngineConfig(zero_stage=0),
+        checkpoint=CheckpointConfig(every=1, keep=1),
+        tracking=TrackingConfig(project="mine"),
+    )
     assert leavings(train(other)) == whole
     assert parse(TrainConfig, ["--config", str(killed / "config.yaml")], prog="train") == other
 
@@ -312,7 +338,7 @@ def test_a_last_step_that_breaks_the_prompt_is_refused(settings: Settings, tmp_p
     rates = {"prompt_learning_rate": 1e30, "contextualizer_learning_rate": 1e30}
     with pytest.raises(UserError, match="the validation loss is not finite after step 1: lower the learning rates"):
         train(settings(output=tmp_path / "run", steps=1, evaluate_every=1, **rates))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml", "environment.json"}
 
 
 def test_an_interruption_that_is_no_signal_leaves_the_last_checkpoint(

@@ -40,7 +40,7 @@ def test_a_killed_process_ends_the_run_with_a_reason_and_it_continues(
     assert run.returncode != 0
     assert "Signal 9 (SIGKILL) received" in run.stderr, "the launcher says which process died of what"
     assert "vip-train: process 0 lost another process" in run.stderr
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.yaml", "environment.json"}
     run = torchrun(execute, RUN, *output)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "continues after step 2" in run.stdout

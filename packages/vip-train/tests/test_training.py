@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
+from vip_core import VIPPrompt
 from vip_train.adapter import load_adapter, read_adapter_config
 from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
@@ -56,7 +56,13 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     config = dataclasses.replace(config, vip=dataclasses.replace(config.vip, method=method), max_source_length=30)
     assert train(config) == tmp_path / "run"
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"adapter", "config.yaml", "metrics.jsonl", "results.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "adapter",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "results.json",
+    }
 
     assert [line["step"] for line in metrics(tmp_path / "run")] == [2, 4]
     adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
@@ -121,31 +127,33 @@ def test_how_often_it_evaluates_does_not_change_what_it_learns(settings: Setting
 
 
 def warm(config: TrainConfig) -> TrainConfig:
-    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=2, revive_below=0.0)
+    quantizer = dataclasses.replace(config.vip.quantizer, warmup_steps=3, revive_below=0.0)
     return dataclasses.replace(config, vip=dataclasses.replace(config.vip, quantizer=quantizer))
 
 
 def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_path: Path, backbone: Backbone) -> None:
     code = "quantizer.codebook.code_KD"
     for steps in (2, 3, 5):
-        train(warm(settings(output=tmp_path / str(steps), steps=steps, evaluate_every=1)))
+        config = warm(settings(output=tmp_path / str(steps), steps=steps, evaluate_every=1))
+        train(config)
     found = {steps: weights(tmp_path / str(steps)) for steps in (2, 3, 5)}
-    start = VIPPrompt(
-        VIPConfig(prompt_length=3, quantizer=QuantizerConfig(codes=7)), backbone.model.get_input_embeddings().weight
-    ).state_dict()[code]
+    torch.manual_seed(config.optimizer.seed)
+    start = VIPPrompt(config.vip, backbone.model.get_input_embeddings().weight).state_dict()[code]
     assert torch.equal(found[2][code], start), "in the warm-up codes stay"
     assert not torch.isclose(found[3][code], start).all(1).any(), "k-means placed every code"
     assert not torch.equal(found[5][code], found[3][code])
     assert [int(found[steps]["quantizer.codebook.steps"]) for steps in (2, 3, 5)] == [2, 3, 5], "one update per step"
     lines = metrics(tmp_path / "5")
     assert [line["validation_code_perplexity"] > 0 for line in lines] == [False, False, True, True, True]
-    assert [line["commitment"] > 0 for line in lines] == [False, False, True, True, True]
+    assert [line["commitment"] > 0 for line in lines] == [False, False, False, True, True]
 
 
 def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     settings: Settings, data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}, metrics=("accuracy",)))
+    monkeypatch.setitem(
+        TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}, metrics=("accuracy",))
+    )
     train(settings(task="free", output=tmp_path / "run"))
     adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
     assert adapter.config.answers == ()

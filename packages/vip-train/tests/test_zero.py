@@ -24,6 +24,13 @@ def written(**values: Any) -> dict[str, Any]:
     return deepspeed_config(OptimizerConfig(clip_norm=clip), EngineConfig(**values), WORLD)
 
 
+@pytest.mark.parametrize(("size", "parts"), [(None, 1), (8, 1), (99, 1), (4, 2), (3, 3), (1, 8)])
+def test_parts_are_deepspeeds_to_count(size: int | None, parts: int) -> None:
+    """A share is 8 of 32 rows. Without this DeepSpeed would step after each part."""
+    assert written(micro_batch_size=size)["gradient_accumulation_steps"] == parts
+    assert written(micro_batch_size=size)["train_micro_batch_size_per_gpu"] == min(size or 8, 8)
+
+
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5])
 def test_clipping_is_said_because_deepspeed_clips_at_one_otherwise(clip_norm: float) -> None:
     assert written(clip_norm=clip_norm)["gradient_clipping"] == clip_norm

@@ -91,6 +91,7 @@ def save_adapter(
     max_source_length: int = 480,
     results: str = "",
     backbone_fingerprint: str = "",
+    prompt: dict[str, Tensor] | None = None,
 ) -> None:
     """Writes an adapter folder in one step: a reader sees the old one or the new one, never a part.
 
@@ -103,13 +104,14 @@ def save_adapter(
         max_source_length: source tokens kept.
         results: a few lines of Markdown for the model card.
         backbone_fingerprint: if it is known already; made from the backbone otherwise, which has to be whole then.
+        prompt: the prompt's state, if it is to be another than the model has now.
 
     Raises:
         ValueError: a tensor is empty or not finite, so the adapter would be useless.
         UserError: the folder cannot be written or holds something other than an adapter.
     """
     folder = Path(folder)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.prompt.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in (prompt or model.prompt.state_dict()).items()}
     for name, tensor in state.items():
         if not tensor.numel() or not torch.isfinite(tensor).all():
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} is empty or not finite, the adapter is not written")

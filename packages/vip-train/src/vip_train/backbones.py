@@ -15,12 +15,16 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, T5F
 from transformers.utils import logging as transformers_logging
 
 from vip_train.errors import UserError
+from vip_train.quantized import QUANTIZED, check_quantized, keep_nf4_, nf4_options, quantize_int8_
 from vip_train.sharding import sharded_loading, whole
 
 BUNDLED = "bundled"
 """The name of the small T5 that ships inside this package."""
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
+
+
+_SOURCE = "vip_train_source_fingerprint"
 
 
 class Backbone(NamedTuple):
@@ -34,12 +38,14 @@ class Backbone(NamedTuple):
 def backbone_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype a backbone is held in: bf16 on a GPU and fp32 on a CPU unless asked otherwise.
 
+    That of `int8` and `nf4` is what they compute in, and of all that is not quantised.
+
     Raises:
         UserError: fp16 was asked for.
     """
     if precision == "fp16":
         raise UserError("precision=fp16: T5 overflows in fp16 (transformers#9295); use bf16 or fp32")
-    if precision == "auto":
+    if precision in ("auto", *QUANTIZED):
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
 
@@ -60,13 +66,15 @@ def load_backbone(
 
     Args:
         name: `bundled`, a folder in transformers' format, or a hub id such as `google/t5-base-lm-adapt`.
-        precision: dtype of the weights, see `backbone_dtype`.
+        precision: dtype of the weights, see `backbone_dtype` and `vip_train.quantized`.
         device: where to put it.
         sharded: a DeepSpeed configuration with ZeRO stage 3, to spread it over all processes; see `vip_train.sharding`.
 
     Raises:
-        UserError: nothing of that name can be loaded, it is not a T5, or fp16 was asked for.
+        UserError: nothing of that name can be loaded, it is not a T5, fp16 was asked for, or weights cannot be quantised here.
     """
+    if precision in QUANTIZED:
+        check_quantized(precision, sharded=sharded is not None)
     dtype = backbone_dtype(precision, torch.device(device))
     source = backbone_folder(name)
     if Path(source).is_absolute() and not Path(source).is_dir():
@@ -77,18 +85,35 @@ def load_backbone(
             raise UserError(f"{name}: is a {kind} model, a T5 was expected")
         tokenizer = AutoTokenizer.from_pretrained(source)
         with _quiet_transformers(), sharded_loading(sharded):
-            loaded: Any = T5ForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
+            loaded: Any = _load(source, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"{name}: cannot be loaded as a T5 backbone: {_first_line(error)}") from error
     model: T5ForConditionalGeneration
     model, report = loaded
     if report["missing_keys"]:
         raise UserError(f"{name}: lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}; it is not a whole T5")
+    if precision in QUANTIZED:
+        # No weight of the file is left to tell it by, so it is told by those that are quantised.
+        source_fingerprint = fingerprint(model)
+        if precision == "int8":
+            quantize_int8_(model)
+        else:
+            with _quiet_transformers():
+                model, _ = _load(source, dtype, **nf4_options(dtype, torch.device(device)))
+            keep_nf4_(model)
+        setattr(model, _SOURCE, source_fingerprint)
     model.requires_grad_(False)
     model.eval()
-    if sharded is None:
+    if sharded is None and precision != "nf4":
         torch.nn.Module.to(model, device)
     return Backbone(model, tokenizer, name)
+
+
+def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
+    """The model and what was missing. transformers' own attention is slower and keeps more than torch's (SDPA)."""
+    return T5ForConditionalGeneration.from_pretrained(
+        source, dtype=dtype, attn_implementation="sdpa", dropout_rate=0.0, output_loading_info=True, **options
+    )
 
 
 @contextmanager
@@ -110,9 +135,13 @@ def _first_line(error: Exception) -> str:
 def fingerprint(model: T5ForConditionalGeneration) -> str:
     """SHA-256 over the names, shapes and bf16 values of all weights, as `sha256:...`.
 
-    Rounding to bf16 makes it the same whether the backbone is held in fp32 or bf16. Tied weights count under each name.
+    Rounding to bf16 makes it the same whether the backbone is held in fp32 or bf16; that of a quantised one is of the weights
+    it was quantised from. Tied weights count under each name.
     Of a sharded backbone one weight at a time is gathered, so every process has to ask.
     """
+    known: str | None = getattr(model, _SOURCE, None)
+    if known is not None:
+        return known
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
         with whole([tensor]):

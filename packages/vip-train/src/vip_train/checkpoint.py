@@ -4,8 +4,9 @@ A folder `checkpoints/step-00000300` holds
 
     prompt.safetensors     the prompt's whole state: static tokens, contextualizer, codebook
     optimizer.safetensors  the whole optimizer state, as `<key>/<parameter>`
+    best.safetensors       the prompt's whole state at the best evaluation; empty if none is kept
     state.json             how far the run is, its settings, and which backbone and data it is for
-    SHA256SUMS             of the three, in the form `sha256sum --check` reads
+    SHA256SUMS             of the four, in the form `sha256sum --check` reads
 
 and no frozen weight. It is written beside its place, synced and renamed, so it is there whole or not at all. No state of random
 number generators is in it: every step draws from a seed made of the run's seed, the step and the rank.
@@ -27,15 +28,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from vip_train.config import TrainConfig
 from vip_train.errors import UserError
 from vip_train.files import sync_folder, write_synced
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PROMPT_FILE = "prompt.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+BEST_FILE = "best.safetensors"
 STATE_FILE = "state.json"
 SUMS_FILE = "SHA256SUMS"
-_FILES = (PROMPT_FILE, OPTIMIZER_FILE, STATE_FILE)
+_FILES = (PROMPT_FILE, OPTIMIZER_FILE, BEST_FILE, STATE_FILE)
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -61,6 +64,8 @@ class RunState:
     """See `vip_train.data.digest`."""
     processes: int
     """How many processes wrote it; for people, any number may read it."""
+    best: dict[str, Any] | None
+    """The best evaluation's line of the metrics, if it is kept."""
 
 
 class Checkpoint(NamedTuple):
@@ -68,7 +73,29 @@ class Checkpoint(NamedTuple):
 
     prompt: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    best: dict[str, Tensor]
     state: RunState
+
+
+def fits(
+    config: TrainConfig, backbone_fingerprint: str, data_digest: str, prompt: dict[str, Tensor]
+) -> Callable[[Checkpoint], None]:
+    """A function that refuses a checkpoint for another backbone or other data, or of other tensors than a run has."""
+    shapes = {name: tensor.shape for name, tensor in prompt.items()}
+
+    def check(found: Checkpoint) -> None:
+        if found.state.backbone_fingerprint != backbone_fingerprint:
+            raise UserError(
+                f"backbone={config.backbone}: its weights are not those the run began with "
+                f"({found.state.backbone_fingerprint[:19]}, now {backbone_fingerprint[:19]})"
+            )
+        if found.state.data_digest != data_digest:
+            raise UserError(f"data_dir={config.data_dir}: the examples are not those the run began with")
+        for state in [found.prompt] if found.state.best is None else [found.prompt, found.best]:
+            if {name: tensor.shape for name, tensor in state.items()} != shapes:
+                raise UserError("its tensors are not those of this prompt")
+
+    return check
 
 
 def write_checkpoint(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -77,13 +104,14 @@ def write_checkpoint(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Raises:
         UserError: a tensor is not finite, or the disk is full or cannot be written; what was there stays.
     """
-    for name, tensor in {**checkpoint.prompt, **checkpoint.optimizer}.items():
+    for name, tensor in [*checkpoint.prompt.items(), *checkpoint.optimizer.items(), *checkpoint.best.items()]:
         if not torch.isfinite(tensor).all():
             raise UserError(f"{name} is not finite after step {checkpoint.state.step}, no checkpoint is written of that")
     target = root / f"step-{checkpoint.state.step:08d}"
     parts = {
         PROMPT_FILE: save(checkpoint.prompt),
         OPTIMIZER_FILE: save(checkpoint.optimizer),
+        BEST_FILE: save(checkpoint.best),
         STATE_FILE: (json.dumps(asdict(checkpoint.state), indent=2) + "\n").encode(),
     }
     parts[SUMS_FILE] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in parts.items()).encode()
@@ -167,6 +195,8 @@ def read_parts(folder: Path) -> list[bytes]:
     try:
         lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
         sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
+        if sums.keys() == set(_FILES) - {BEST_FILE}:
+            raise UserError(f"{folder}: has format_version=1, this release reads {FORMAT_VERSION}")
         parts = [(folder / name).read_bytes() for name in _FILES]
     except FileNotFoundError as error:
         raise UserError(f"{folder}: lacks {os.path.basename(error.filename)}") from error  # noqa: PTH119
@@ -184,7 +214,7 @@ def parse(parts: list[bytes]) -> Checkpoint:
     Raises:
         UserError: they are not of this format.
     """
-    prompt, optimizer, state = parts
+    prompt, optimizer, best, state = parts
     try:
         found = json.loads(state)
         if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
@@ -194,6 +224,6 @@ def parse(parts: list[bytes]) -> Checkpoint:
         if found.keys() != names:
             raise UserError(f"{STATE_FILE} differs in the fields {', '.join(sorted(found.keys() ^ names))}")
         nll, commitment, steps = found.pop("recent")
-        return Checkpoint(load(prompt), load(optimizer), RunState(**found, recent=(nll, commitment, steps)))
+        return Checkpoint(load(prompt), load(optimizer), load(best), RunState(**found, recent=(nll, commitment, steps)))
     except (ValueError, TypeError, SafetensorError) as error:
         raise UserError(f"is not a checkpoint: {error}") from error

@@ -35,7 +35,7 @@ def train_command(arguments: Sequence[str]) -> None:
     own = [argument for argument in arguments if not argument.startswith("--local_rank")]
     launched = len(own) < len(arguments)
     config = parse(TrainConfig, own, prog="vip-train train", description="Trains a VIP adapter for a frozen T5.")
-    folder = train(config, launched_by_deepspeed=launched)
+    folder = train(config, launched_by_deepspeed=launched, command=own)
     if (folder / "results.json").is_file() and _speaks():
         print(_summary(folder, launched))
 
@@ -72,6 +72,9 @@ def _summary(folder: Path, launched: bool) -> str:
                 continue  # all examples are of one group
             lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
     lines.append(f"adapter          {folder / 'adapter'}")
+    if (folder / "adapter-last").is_dir():
+        when = f"the best, of step {results['step']}; that of the last step, {results['last_step']}, is in adapter-last"
+        lines.append(f"                 {when}" + (" (stopped early)" if results["stopped_early"] else ""))
     if not launched:
         lines.append(
             f"on several processes: deepspeed packages/vip-train/run.py --config {folder / 'config.yaml'} --output NEW_FOLDER"

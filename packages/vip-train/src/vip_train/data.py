@@ -39,6 +39,22 @@ class Batch(NamedTuple):
         """The same on another device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
+    def parts(self, size: int) -> list["Batch"]:
+        """Its rows in order, `size` at a time; the last part may have fewer. Each is padded to the longest of its own."""
+        # Read from the device once, not for each part.
+        sources, targets = torch.stack([_ends(self.attention_mask > 0), _ends(self.labels != IGNORED)]).tolist()
+        found = []
+        for start in range(0, len(sources), size):
+            rows = slice(start, start + size)
+            source, target = max(sources[rows]), max(targets[rows])
+            found.append(Batch(self.input_ids[rows, :source], self.attention_mask[rows, :source], self.labels[rows, :target]))
+        return found
+
+
+def _ends(some_BS: Tensor) -> Tensor:
+    """How many columns of each row are needed to keep all that is true, [B]; at least one."""
+    return (some_BS * torch.arange(1, some_BS.shape[1] + 1, device=some_BS.device)).amax(1).clamp_min(1)
+
 
 def encode_sources(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int | Sequence[int]) -> Sources:
     """Tokenises source texts, closes each with `</s>` and pads them on the right to the longest.

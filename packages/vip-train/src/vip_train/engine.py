@@ -4,6 +4,11 @@ Both take the same model, the same optimizer and the same calls, so there is one
 and sees every rank as a world of its own when DeepSpeed runs on CPUs; see docs/decisions.md.
 """
 
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -22,8 +27,17 @@ class Engine(Protocol):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
         """A forward pass that `step` can follow."""
 
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """Sets the rates of the parameter groups for the steps that follow; returns those of the groups there are."""
+
+    def adding(self) -> AbstractContextManager[None]:
+        """For all parts of a batch but the last: forwards and `backward` inside it add up to what `step` then does once."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a part's `loss`, inside `adding`."""
+
     def step(self, loss: Tensor) -> None:
-        """Gradients of `loss` averaged over processes, clipped, applied and cleared."""
+        """Gradients of `loss` and of the parts before averaged over processes, clipped, applied and cleared."""
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Copies of the whole optimizer state as `<key>/<parameter>`, the same for every engine. Every process has to ask."""
@@ -40,12 +54,26 @@ class TorchEngine:
         self._optimizer = optimizer
         self._clip = config.clip_norm
         # The codebook keeps itself in step over ranks, so DDP need not copy buffers.
-        self._forward = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
+        self._parallel = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:
         """See `Engine`."""
-        output: VIPOutput = self._forward(input_ids, attention_mask, labels)
+        output: VIPOutput = (self._parallel or self._model)(input_ids, attention_mask, labels)
         return output
+
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """See `Engine`."""
+        return set_learning_rates(self._optimizer, rates)
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """See `Engine`."""
+        with self._model.prompt.held(), self._parallel.no_sync() if self._parallel is not None else nullcontext():
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Engine`."""
+        loss.backward()
 
     def step(self, loss: Tensor) -> None:
         """See `Engine`."""
@@ -62,6 +90,13 @@ class TorchEngine:
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """See `Engine`."""
         load_unpartitioned_state(self._model, self._optimizer, state)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, rates: dict[str, float]) -> dict[str, float]:
+    """Gives each group of an optimizer the rate of its name; returns these."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+    return {group["name"]: group["lr"] for group in optimizer.param_groups}
 
 
 def unpartitioned_state(model: VIPModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -92,8 +127,14 @@ def check_engine(config: OptimizerConfig, engine: EngineConfig, *, deepspeed: bo
     """Refuses what the engine cannot do, before anything is loaded.
 
     Raises:
-        UserError: Adafactor with a ZeRO stage that flattens parameters, or offload that cannot work.
+        UserError: Adafactor with a ZeRO stage that flattens parameters, or offload or compilation that cannot work.
     """
+    if engine.compile:
+        compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # what torch.compile runs
+        if shutil.which(compiler) is None:
+            raise UserError(f"engine.compile: needs the C++ compiler {compiler}, which is not installed; CXX may name another")
+        if deepspeed and engine.zero_stage == 3:
+            raise UserError("engine.compile: needs engine.zero_stage 0, 1 or 2; stage 3 gathers weights as layers are called")
     if not deepspeed:
         if engine.offload != "none":
             raise UserError(f"engine.offload={engine.offload}: needs DeepSpeed; plain torch keeps all where it trains")
@@ -127,6 +168,10 @@ def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig,
         },
     ]
     groups = [group for group in groups if group["params"]]
+    if engine.gradient_checkpointing:
+        model.recompute_layers()
+    if engine.compile:
+        model.compile_backbone()
     adafactor = config.name == "adafactor"
     optimizer = torch.optim.Adafactor(groups) if adafactor else torch.optim.AdamW(groups, weight_decay=0.0)
     if deepspeed:

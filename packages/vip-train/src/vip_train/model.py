@@ -4,12 +4,14 @@ B batch, S source tokens, P prompt tokens, L = P + S, T target tokens, D width, 
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from vip_core import Prompted, VIPPrompt, target_nll
 from vip_core.config import Evaluation
@@ -31,7 +33,8 @@ class VIPOutput(NamedTuple):
 class VIPModel(nn.Module):
     """Conditions a frozen encoder-decoder through its encoder's input; the decoder is untouched.
 
-    The backbone never trains and stays in evaluation mode, also after `train()`. Only `prompt` has state of ours.
+    The backbone never trains and stays in evaluation mode, also after `train()`, unless it recomputes layers; without dropout
+    the modes are the same. Only `prompt` has state of ours.
 
     Args:
         backbone: a T5-family model, already loaded.
@@ -42,11 +45,42 @@ class VIPModel(nn.Module):
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
         self.prompt = prompt
+        self._recomputes = False
+        self._compiled: Callable[..., Tensor] | None = None
+
+    def recompute_layers(self) -> None:
+        """From now on training keeps what goes into the backbone's layers only, and computes the rest again going backwards.
+
+        Raises:
+            ValueError: the backbone was loaded with dropout, which would come to life: transformers recomputes in training
+                mode only. `load_backbone` loads without.
+        """
+        if self.backbone.config.dropout_rate:
+            raise ValueError(f"backbone: has dropout_rate={self.backbone.config.dropout_rate}, load it with dropout_rate=0.0")
+        # The older name is deprecated since transformers has the newer one.
+        newer = getattr(self.backbone, "activation_checkpointing_enable", None)
+        (newer or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        # It makes embedded text ask for gradients, so that there are any. Here the prompt does.
+        self.backbone.disable_input_require_grads()
+        # For the same end T5's attention asks for those of a bias of zeros, and torch then takes a slower way through it.
+        for module in self.backbone.modules():
+            if hasattr(module, "gradient_checkpointing") and not isinstance(module, GradientCheckpointingLayer):
+                module.gradient_checkpointing = False
+        self._recomputes = True
+        self.train(self.training)
+
+    def compile_backbone(self, **options: Any) -> None:
+        """Compiles what the backbone does in `forward`; the prompt and evaluation stay as they are.
+
+        Args:
+            **options: of `torch.compile`.
+        """
+        self._compiled = torch.compile(self._read, **options)
 
     def train(self, mode: bool = True) -> "VIPModel":
         """Switches the prompt between training and evaluation."""
         super().train(mode)
-        self.backbone.eval()
+        self.backbone.train(mode and self._recomputes)
         return self
 
     def put_prompt(self, input_ids: Tensor, attention_mask: Tensor, *, how: Evaluation | None = None) -> Prompted:
@@ -69,13 +103,17 @@ class VIPModel(nn.Module):
             labels: [B, T] target token ids, closed by `</s>`; -100 where padded.
         """
         prompted = self.put_prompt(input_ids, attention_mask)
-        logit_BTV = self.backbone(
-            inputs_embeds=prompted.embeds_BLD,
-            attention_mask=prompted.mask_BL,
-            decoder_input_ids=self.backbone.prepare_decoder_input_ids_from_labels(labels),
-        ).logits
+        given_BT = self.backbone.prepare_decoder_input_ids_from_labels(labels)
+        logit_BTV = (self._compiled or self._read)(prompted.embeds_BLD, prompted.mask_BL, given_BT)
         nll_B = target_nll(logit_BTV, labels)
         return VIPOutput(nll_B.mean() + prompted.commitment, nll_B, logit_BTV, prompted)
+
+    def _read(self, embeds_BLD: Tensor, mask_BL: Tensor, given_BT: Tensor) -> Tensor:
+        # Without a cache: nobody reads it, and layers that are recomputed would write into it twice.
+        logit_BTV: Tensor = self.backbone(
+            inputs_embeds=embeds_BLD, attention_mask=mask_BL, decoder_input_ids=given_BT, use_cache=False
+        ).logits
+        return logit_BTV
 
     def _encode(self, prompted: Prompted) -> Tensor:
         encoded = self.backbone.get_encoder()(inputs_embeds=prompted.embeds_BLD, attention_mask=prompted.mask_BL)

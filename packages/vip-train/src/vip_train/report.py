@@ -1,14 +1,18 @@
 """What a run says to the person who started it."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from vip_train.config import TrainConfig
 from vip_train.evaluation import Evaluation
 from vip_train.model import VIPModel
 from vip_train.scoring import Baseline
 from vip_train.sharding import size
+from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
@@ -25,6 +29,8 @@ def announce(
     """Says what is about to be trained, on what, and what a constant answer would reach."""
     trainable = sum(size(parameter) for parameter in model.prompt.parameters())
     frozen = sum(size(parameter) for parameter in model.backbone.parameters())
+    if config.precision == "nf4":
+        frozen = model.backbone.num_parameters()  # knows that a byte holds two
     how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"
@@ -49,11 +55,28 @@ def line(record: dict[str, Any], found: Evaluation) -> str:
     return text
 
 
+def batch(
+    rows: Sequence[int], examples: Sequence[Example], nll: Sequence[float], tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, Any]]:
+    """A batch for a person to look at."""
+    return [
+        {
+            "example": row,
+            "source": example.source,
+            "target": example.target,
+            "source_ids": tokenizer(example.source)["input_ids"],
+            "target_ids": tokenizer(example.target)["input_ids"],
+            "nll": value if math.isfinite(value) else str(value),
+        }
+        for row, example, value in zip(rows, examples, nll, strict=True)
+    ]
+
+
 def _scores(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown, for the model card."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if not isinstance(value, tuple)]
+    rows = [f"| {name} | {value:.6g} |" for name, value in results.items() if type(value) in (int, float)]
     return "\n".join(["| | |", "|---|---|", *rows])

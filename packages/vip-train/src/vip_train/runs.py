@@ -13,16 +13,26 @@ import yaml
 
 from vip_train.checkpoint import Checkpoint, newest_good, write_checkpoint
 from vip_train.config import TrainConfig, to_yaml
+from vip_train.environment import extend
 from vip_train.errors import UserError
 from vip_train.files import new_folder, replace_file, write_synced
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 RESULTS_FILE = "results.json"
+ENVIRONMENT_FILE = "environment.json"
 CHECKPOINTS = "checkpoints"
 
-_MAY_CHANGE = ("output", "engine", "checkpoint", "backbone", "data_dir")
+_MAY_CHANGE = ("output", "engine", "checkpoint", "tracking", "backbone", "data_dir")
 """Settings that a run may be continued under other values of. Of backbone and data the content has to be the same."""
+
+
+def next_output(task: str, root: Path = Path("runs")) -> Path:
+    """The first of runs/<task>-1, -2, ... that is not there."""
+    number = 1
+    while (root / f"{task.replace('/', '-')}-{number}").exists():
+        number += 1
+    return root / f"{task.replace('/', '-')}-{number}"
 
 
 class RunFolder:
@@ -76,6 +86,8 @@ class RunFolder:
     def _compare(self, before: dict[str, Any]) -> None:
         for key, (old, new) in differences(before, settings(self._config)).items():
             if key.partition(".")[0] not in _MAY_CHANGE:
+                if old is None and isinstance(new, dict):
+                    raise UserError(f"{self.path}: holds a run of an earlier release, without {key}; choose another folder")
                 raise UserError(
                     f"{self.path}: holds a run with {key}={old}, it cannot go on with {key}={new}; choose another folder"
                 )
@@ -89,8 +101,12 @@ class RunFolder:
 
         return newest_good(self.checkpoints, same_run, complain) if self.is_begun else []
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, environment: dict[str, Any]) -> None:
         """Makes the folder, or takes a begun one back to a step.
+
+        Args:
+            step: the last one taken.
+            environment: see `vip_train.environment.describe`.
 
         Raises:
             UserError: it cannot be written, or another process trains in it.
@@ -100,6 +116,7 @@ class RunFolder:
             with new_folder(self.path) as temporary:
                 (temporary / CHECKPOINTS).mkdir()
                 write_synced(temporary / CONFIG_FILE, text)
+                write_synced(temporary / ENVIRONMENT_FILE, extend(None, step, environment))
         with self._writing(CHECKPOINTS):
             self._lock = os.open(self.checkpoints, os.O_RDONLY)
             try:
@@ -108,7 +125,7 @@ class RunFolder:
                 raise UserError(f"{self.path}: another process trains in it") from error
             except OSError:
                 pass  # a file system without locks, such as Lustre mounted without them; what follows works there too
-            for left in self.path.glob(".adapter.*"):
+            for left in self.path.glob(".adapter*"):
                 shutil.rmtree(left)  # a process was killed as it wrote the adapter
         with self._writing(METRICS_FILE):
             metrics = self.path / METRICS_FILE
@@ -116,6 +133,8 @@ class RunFolder:
                 replace_file(metrics, b"".join(_lines_until(metrics.read_bytes(), step)))
             if (self.path / CONFIG_FILE).read_bytes() != text:
                 replace_file(self.path / CONFIG_FILE, text)
+            path = self.path / ENVIRONMENT_FILE
+            replace_file(path, extend(path.read_bytes() if path.exists() else None, step, environment))
 
     def close(self) -> None:
         """Lets others train here."""

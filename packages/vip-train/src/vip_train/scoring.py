@@ -82,6 +82,11 @@ class Scoring:
         """One of these answers, or free text if there are none, by accuracy."""
         return cls({"": _Plain({answer: answer for answer in answers}, ("accuracy",))})
 
+    @property
+    def first(self) -> str:
+        """Name of the score that chooses the best prompt."""
+        return self._parts[""].metrics[0] if "" in self._parts else "mean"
+
     def choices(self, example: Example) -> tuple[str, ...]:
         """The fixed answers an example may get; none where it is free text."""
         return self._texts[example.task]

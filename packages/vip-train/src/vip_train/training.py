@@ -3,6 +3,8 @@
 import hashlib
 import math
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,49 +14,49 @@ from tqdm import tqdm
 from vip_core import VIPPrompt, perplexity, usage
 
 from vip_train import report
+from vip_train.accumulation import take
 from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
-from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, parse
+from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, fits, parse
 from vip_train.config import TrainConfig
 from vip_train.data import Batch, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
+from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import evaluate
 from vip_train.loader import Loader
 from vip_train.mixing import Mixing
-from vip_train.model import VIPModel, VIPOutput
+from vip_train.model import VIPModel
 from vip_train.order import Shuffled
-from vip_train.runs import RunFolder, settings
+from vip_train.outcome import write_outcome
+from vip_train.runs import RunFolder, next_output, settings
 from vip_train.scoring import Scoring
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
+from vip_train.stopping import Best
 from vip_train.tasks import Example, Task, get_task
 from vip_train.tokenised import TokenisedSplit
+from vip_train.trackers import Trackers, check_trackers
 from vip_train.world import World, join_world, leave_world, lost_another
 
 
-def next_output(task: str, root: Path = Path("runs")) -> Path:
-    """The first of runs/<task>-1, -2, ... that is not there."""
-    number = 1
-    while (root / f"{task.replace('/', '-')}-{number}").exists():
-        number += 1
-    return root / f"{task.replace('/', '-')}-{number}"
-
-
-def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
+def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: Sequence[str] = ()) -> Path:
     """Trains one adapter and returns the folder of the run.
 
-    The folder holds `adapter/`, `config.yaml` (resolved, reusable), `metrics.jsonl` and `results.json`. It appears when the
-    first step is due; an error before leaves nothing behind. Until the run is complete it holds `checkpoints/` too, and the
-    same settings with the same `output` continue from the newest good one.
+    The folder holds `adapter/`, `config.yaml` (resolved, reusable), `environment.json`, `metrics.jsonl` and `results.json`, and
+    `adapter-last/` where `adapter/` is the best. It appears when the first step is due; an error before leaves nothing behind.
+    Until the run is complete it holds `checkpoints/` too, and the same settings with the same `output` continue from the newest
+    good one.
 
     Args:
         config: the run.
         launched_by_deepspeed: whether the `deepspeed` command started this process.
+        command: the flags it was started with, for environment.json.
 
     Raises:
         UserError: anything in the data, settings or folders is wrong, or the loss stops being finite.
         Stopped: SIGTERM or SIGINT asked for it; a checkpoint was written.
     """
+    check_trackers(config.tracking)
     deepspeed = uses_deepspeed(config.engine, launched_by_deepspeed=launched_by_deepspeed)
     task = get_task(config.task)
     examples = task.load("train", config.data_dir)
@@ -69,7 +71,9 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False) -> Path:
             )
         check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
         world.first_does(lambda: folder.look())
-        _Run(config, world, deepspeed, examples, validation, task, folder).complete()
+        packages = [*config.tracking.packages, *(["deepspeed"] if deepspeed else [])]
+        environment = describe(world, command, packages=packages) if world.first else {}
+        _Run(config, world, deepspeed, examples, validation, task, folder).complete(environment)
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -108,7 +112,10 @@ class _Run:
         self.answers, self.scoring = tuple(dict.fromkeys(task.answers.values())), Scoring.of(task)
         self.step = 0
         self.recent = _Recent()
+        self.now: dict[str, float] = {}
         self.record: dict[str, Any] = {}
+        self.best: Best | None = None
+        self.trackers = Trackers(config.tracking)
         self.backbone = self._load_backbone()
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         self.data_digest = digest(examples, validation)
@@ -128,7 +135,8 @@ class _Run:
         torch.manual_seed(config.optimizer.seed)
         with whole([embedding_VD]):
             prompt = VIPPrompt(config.vip, embedding_VD.cpu()).to(world.device)
-        parts = world.from_first(lambda: folder.resume(self._check_fit(prompt), tqdm.write))
+        check = fits(config, self.backbone_fingerprint, self.data_digest, prompt.state_dict())
+        parts = world.from_first(lambda: folder.resume(check, tqdm.write))
         found = parse(parts) if parts else None
         if found is not None:
             prompt.load_state_dict(found.prompt)
@@ -147,33 +155,17 @@ class _Run:
             sharded = loading_config(config.optimizer, config.engine, self.world, backbone_dtype(config.precision, device))
         return load_backbone(config.backbone, precision=config.precision, device=device, sharded=sharded)
 
-    def _check_fit(self, prompt: VIPPrompt) -> Any:
-        """Refuses a checkpoint for another backbone or other data, or of other tensors than this run has."""
-        shapes = {name: tensor.shape for name, tensor in prompt.state_dict().items()}
-
-        def check(found: Checkpoint) -> None:
-            if found.state.backbone_fingerprint != self.backbone_fingerprint:
-                raise UserError(
-                    f"backbone={self.config.backbone}: its weights are not those the run began with "
-                    f"({found.state.backbone_fingerprint[:19]}, now {self.backbone_fingerprint[:19]})"
-                )
-            if found.state.data_digest != self.data_digest:
-                raise UserError(f"data_dir={self.config.data_dir}: the examples are not those the run began with")
-            if {name: tensor.shape for name, tensor in found.prompt.items()} != shapes:
-                raise UserError("its tensors are not those of this prompt")
-
-        return check
-
     def _restore(self, found: Checkpoint) -> None:
         self.step = found.state.step
         self.recent = _Recent(*found.state.recent)
+        self.best = None if found.state.best is None else Best(found.state.best, found.best)
         self.started -= found.state.seconds
         self.engine.load_optimizer_state(found.optimizer)
 
-    def complete(self) -> None:
-        """Trains to the last step and writes the adapter."""
+    def complete(self, environment: dict[str, Any]) -> None:
+        """Trains to the last step, or until patience runs out, and writes what was learned."""
         config, world = self.config, self.world
-        world.first_does(lambda: self.folder.begin(self.step))
+        world.first_does(lambda: self.folder.begin(self.step, environment))
         constant = self.scoring.baseline(self.training.examples, self.validation.examples)
         if world.first:
             report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
@@ -182,6 +174,7 @@ class _Run:
         total = config.optimizer.steps
         steps = range(self.step + 1, total + 1)
         with (
+            closing(self.trackers),
             StopRequest() as stop,
             Loader(self.batches.batch, last=total, device=world.device) as loader,
             tqdm(
@@ -194,11 +187,13 @@ class _Run:
                 total=steps.stop - 1,
             ) as bar,
         ):
+            world.first_does(lambda: self.trackers.open(self.folder.path, settings(config), self.step))
             for step in bar:
                 stopping = self._train(step, loader.batch(step), stop, bar)
                 last = step == total
-                if step % config.optimizer.evaluate_every == 0 or last:
-                    self._evaluate(bar)
+                if evaluated := step % config.optimizer.evaluate_every == 0 or last:
+                    last = self._evaluate(bar) or last
+                self._track(evaluated)
                 if not last and (stopping or step % config.checkpoint.every == 0):
                     self._save()
                 if not last and stopping:
@@ -206,43 +201,38 @@ class _Run:
                         f"stopped by {stop.name or 'a signal to another process'} after step {step}; "
                         f"the same command with --output {self.folder.path} continues"
                     )
-        self._finish({**self.record, **constant.record()})
+                if last:
+                    break
+        self._finish(constant.record())
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
         torch.manual_seed(_step_seed(self.config.optimizer.seed, step, self.world.rank))
-        output = self.engine.forward(*batch.to(self.world.device))
-        commitment = output.prompted.commitment.detach()
-        mine = torch.stack([output.nll_B.detach().mean(), commitment]).tolist()
+        taken = take(self.engine, batch, self.world.device, micro_batch_size=self.config.engine.micro_batch_size)
+        mine = torch.stack([taken.nll_B.mean(), taken.commitment]).tolist()
         nll, commit, stops = self.world.sum(*mine, float(stop.asked))
         if not math.isfinite(nll + commit):
-            self._refuse_batch(step, output)
-        self.engine.step(output.loss)
+            self._refuse_batch(step, taken.nll_B)
+        rates = self.engine.set_learning_rates(self.config.optimizer.learning_rates(step))
+        self.engine.step(taken.loss)
         self.step = step
         size = self.world.size
+        self.now = {"step_nll": nll / size, "step_commitment": commit / size}
+        self.now |= {f"learning_rate_{name}": rate for name, rate in rates.items()}
         self.recent = _Recent(self.recent.nll + nll / size, self.recent.commitment + commit / size, self.recent.steps + 1)
         if step % 20 == 0:
-            codes = perplexity(usage(output.prompted.weight_BPK))
-            bar.set_postfix(loss=f"{nll / size:.3f}", codes=f"{codes:.0f}", refresh=False)
+            codes = perplexity(usage(taken.weight_BPK))
+            shown = ", ".join(f"{rate:.2g}" for rate in rates.values())
+            bar.set_postfix(loss=f"{nll / size:.3f}", lr=shown, codes=f"{codes:.0f}", refresh=False)
         return stops > 0
 
-    def _refuse_batch(self, step: int, output: VIPOutput) -> None:
+    def _refuse_batch(self, step: int, mine_B: Tensor) -> None:
         """Sets a batch whose loss is not finite aside and ends the run; its step is not taken."""
         nll_B = torch.zeros(self.config.optimizer.batch_size, device=self.world.device)
-        nll_B[self.world.rank :: self.world.size] = output.nll_B.detach().float()
+        nll_B[self.world.rank :: self.world.size] = mine_B.float()
         nll = self.world.sum_(nll_B).tolist()
-        tokenizer = self.backbone.tokenizer
-        rows = [
-            {
-                "example": row,
-                "source": self.training.examples[row].source,
-                "target": self.training.examples[row].target,
-                "source_ids": tokenizer(self.training.examples[row].source)["input_ids"],
-                "target_ids": tokenizer(self.training.examples[row].target)["input_ids"],
-                "nll": value if math.isfinite(value) else str(value),
-            }
-            for row, value in zip(self.batches.rows(step), nll, strict=True)
-        ]
+        taken = [self.training.examples[row] for row in self.batches.rows(step)]
+        rows = report.batch(self.batches.rows(step), taken, nll, self.backbone.tokenizer)
 
         def refuse() -> None:
             content = {"step": step, "learned_from_steps": step - 1, "batch": rows}
@@ -251,7 +241,8 @@ class _Run:
 
         self.world.first_does(refuse)
 
-    def _evaluate(self, bar: Any) -> None:
+    def _evaluate(self, bar: Any) -> bool:
+        """Measures the prompt and keeps it if it is the best; returns whether the run is over before its last step."""
         nll, commitment, steps = self.recent
         self.recent = _Recent()
         found = evaluate(self.model, self.validation, self.scoring, self.backbone.tokenizer, self.world)
@@ -262,11 +253,25 @@ class _Run:
             "seconds": round(self._seconds(), 1),
             "train_nll": nll / steps,
             "commitment": commitment / steps,
+            **{name: value for name, value in self.now.items() if name.startswith("learning_rate_")},
             **{f"validation_{name}": value for name, value in found.record().items()},
         }
         if self.world.first:
             bar.write(report.line(self.record, found))
         self.world.first_does(lambda: self.folder.record(self.record))
+        stopping, vip = self.config.optimizer.stopping, self.config.vip
+        # Before codes come into use the prompt is another kind of prompt.
+        if not stopping.keeps_best or (vip.quantizes and self.step < vip.quantizer.warmup_steps):
+            return False
+        better = self.world.first and stopping.is_better(self.record, self.best, self.scoring.first)
+        if self.world.sum(float(better))[0]:  # one process decides, lest a last bit divides them
+            self.best = Best(self.record, self._prompt_state())
+        return stopping.is_over(self.step, self.best)
+
+    def _track(self, evaluated: bool) -> None:
+        tracking, record = self.config.tracking, self.record if evaluated else None
+        if tracking.packages and (evaluated or self.step % tracking.every == 0):
+            self.world.first_does(lambda: self.trackers.log(self.step, self.now, record))
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started
@@ -287,22 +292,24 @@ class _Run:
             backbone_fingerprint=self.backbone_fingerprint,
             data_digest=self.data_digest,
             processes=self.world.size,
+            best=self.best and self.best.record,
         )
-        checkpoint = Checkpoint(self._prompt_state(), self.engine.optimizer_state(), state)
+        best = self.best.prompt if self.best else {}
+        checkpoint = Checkpoint(self._prompt_state(), self.engine.optimizer_state(), best, state)
         self.world.first_does(lambda: self.folder.save(checkpoint))
 
-    def _finish(self, results: dict[str, Any]) -> None:
+    def _finish(self, constant: dict[str, float]) -> None:
         def write() -> None:
-            self.model.save_pretrained(
-                self.folder.path / "adapter",
-                backbone=self.config.backbone,
-                task=self.config.task,
+            write_outcome(
+                self.model,
+                self.folder,
+                self.config,
                 answers=self.answers,
-                max_source_length=self.config.max_source_length,
-                results=report.table(results),
                 backbone_fingerprint=self.backbone_fingerprint,
+                last=self.record,
+                best=self.best,
+                constant=constant,
             )
-            self.folder.finish(results)
 
         with whole(self.model.prompt.parameters()):
             self.world.first_does(write)

@@ -5,7 +5,7 @@ and go wrong in silence with optimizer state on NVMe. See `vip_train.checkpoint`
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import deepspeed
@@ -14,7 +14,7 @@ from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param, 
 from torch import Tensor
 
 from vip_train.config import EngineConfig, OptimizerConfig
-from vip_train.engine import load_unpartitioned_state, unpartitioned_state
+from vip_train.engine import load_unpartitioned_state, set_learning_rates, unpartitioned_state
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.world import World
 
@@ -30,9 +30,11 @@ def deepspeed_config(optimizer: OptimizerConfig, engine: EngineConfig, world: Wo
         zero["offload_param"] = {"device": "cpu"}
     if engine.offload == "nvme":
         zero["offload_param"] = {"device": "nvme", "nvme_path": str(engine.nvme_path)}
+    share = optimizer.batch_size // world.size
+    micro_batch_size = min(engine.micro_batch_size or share, share)
     return {
-        "train_micro_batch_size_per_gpu": optimizer.batch_size // world.size,
-        "gradient_accumulation_steps": 1,
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "gradient_accumulation_steps": -(-share // micro_batch_size),
         "gradient_clipping": optimizer.clip_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
@@ -70,10 +72,24 @@ class DeepSpeedEngine:
         output: VIPOutput = self._engine(input_ids, attention_mask, labels)
         return output
 
+    def set_learning_rates(self, rates: dict[str, float]) -> dict[str, float]:
+        """See `Engine`."""
+        # ZeRO swaps what is in the groups of this very optimizer and steps it with them, at every stage.
+        return set_learning_rates(self._optimizer, rates)
+
+    def adding(self) -> AbstractContextManager[None]:
+        """See `Engine`. DeepSpeed counts parts itself, by `gradient_accumulation_steps`."""
+        return self._model.prompt.held()
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Engine`."""
+        # Losses come weighted by their share of the batch; DeepSpeed would divide them by the number of parts as well.
+        self._engine.backward(loss, scale_wrt_gas=False)
+        self._engine.step()  # clears, clips and steps after the last part only
+
     def step(self, loss: Tensor) -> None:
         """See `Engine`."""
-        self._engine.backward(loss)
-        self._engine.step()
+        self.backward(loss)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """See `Engine`."""
