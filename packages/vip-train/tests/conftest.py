@@ -206,6 +206,14 @@ def flags(data: Path, tiny_backbone: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the published data sets."""
+    if "VIP_DATA_DIR" not in os.environ:
+        pytest.skip("VIP_DATA_DIR is not set")
+    return Path(os.environ["VIP_DATA_DIR"])
+
+
 Execute = Callable[..., subprocess.CompletedProcess[str]]
 
 

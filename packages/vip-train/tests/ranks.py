@@ -19,6 +19,7 @@ from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
 from vip_train.model import VIPModel
 from vip_train.schedule import ScheduleConfig
+from vip_train.scoring import Scoring
 from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
@@ -64,7 +65,7 @@ def state_of(model: VIPModel) -> dict[str, Tensor]:
 def figures(model: VIPModel, backbone: Backbone, world: World, **values: int) -> Found:
     """What an evaluation finds, in single numbers."""
     split = TokenisedSplit(UNEVEN, backbone.tokenizer, 480)
-    record = evaluate(model, split, ANSWERS, backbone.tokenizer, world, **values).record()
+    record = evaluate(model, split, Scoring.among(ANSWERS), backbone.tokenizer, world, **values).record()
     return {name: value for name, value in record.items() if isinstance(value, float)}
 
 

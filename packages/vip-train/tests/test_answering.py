@@ -4,10 +4,10 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ from vip_train import TASKS, load_backbone
 from vip_train.backbones import Backbone
 from vip_train.data import encode_sources
 from vip_train.evaluation import evaluate
-from vip_train.metrics import exact_match
 from vip_train.model import VIPModel
+from vip_train.scoring import Scoring
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
@@ -29,22 +29,8 @@ Execute = Callable[..., CompletedProcess[str]]
 def answers_of(
     model: VIPModel, examples: list[Example], answers: tuple[str, ...], backbone: Backbone, batch_size: int = 64
 ) -> list[str]:
-    texts: list[str] = []
-
-    def keep(given: Sequence[str], _: Sequence[Example]) -> float:
-        texts.extend(given)
-        return 0.0
-
-    evaluate(
-        model,
-        TokenisedSplit(examples, backbone.tokenizer, 480),
-        answers,
-        backbone.tokenizer,
-        ALONE,
-        metric=keep,
-        batch_size=batch_size,
-    )
-    return texts
+    split = TokenisedSplit(examples, backbone.tokenizer, 480)
+    return evaluate(model, split, Scoring.among(answers), backbone.tokenizer, ALONE, batch_size=batch_size).answers
 
 
 def constrained(model: VIPModel, text: str, answers: tuple[str, ...], backbone: Backbone) -> str:
@@ -119,7 +105,7 @@ def test_free_text_is_what_generate_writes(talkative: Backbone, texts: list[str]
         alone += talkative.tokenizer.batch_decode(ids, skip_special_tokens=True)
     for batch_size in (1, 2, 64):
         assert answers_of(model, examples, (), talkative, batch_size) == alone
-    found = evaluate(model.train(), split, (), talkative.tokenizer, ALONE)
+    found = evaluate(model.train(), split, Scoring.among(()), talkative.tokenizer, ALONE)
     assert model.training
     model.eval()
     expected = [model(*split.batch([row])).nll_B.item() for row in range(4)]
@@ -167,9 +153,37 @@ def test_uneven_processes_answer_as_one_alone(answered: dict[str, list[dict[str,
         assert all(found[0][how].items() <= alone[how].items() for how in nlls)
 
 
-def test_exact_match_is_the_metric_unless_another_is_asked_for(talkative: Backbone) -> None:
-    prompt = VIPPrompt(VIPConfig(method="pt", prompt_length=3), talkative.model.get_input_embeddings().weight)
-    split = TokenisedSplit([Example("Ke.", "ba", ""), Example("Lo.", "ke", "")], talkative.tokenizer, 480)
-    model = VIPModel(talkative.model, prompt)
-    found = evaluate(model, split, ("ba", "ke"), talkative.tokenizer, ALONE).accuracy
-    assert found == exact_match(answers_of(model, list(split.examples), ("ba", "ke"), talkative), split.examples)
+# --- a mixture ---
+
+
+class Parts(NamedTuple):
+    answers: dict[str, str]
+    metrics: tuple[str, ...]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_rows_of_several_tasks_are_each_answered_as_their_task_alone(
+    batch_size: int, talkative: Backbone, texts: list[str]
+) -> None:
+    torch.manual_seed(2)
+    prompt = VIPPrompt(VIPConfig(method="vip-c", prompt_length=3), talkative.model.get_input_embeddings().weight)
+    model = VIPModel(talkative.model, prompt).eval()
+    kinds = {"two": ("ba", "milotura"), "three": ("ke lo", "milotura", "sen"), "free": ()}
+    examples = [
+        Example(text, target, "", task=name)
+        for text in texts
+        for name, target in (("two", "ba"), ("three", "sen"), ("free", "ke lo mi"))
+    ]
+    scoring = Scoring({name: Parts({text: text for text in own}, ("accuracy",)) for name, own in kinds.items()})
+    split = TokenisedSplit(examples, talkative.tokenizer, 480)
+    found = evaluate(model, split, scoring, talkative.tokenizer, ALONE, batch_size=batch_size)
+    nll = 0.0
+    for name, own in kinds.items():
+        rows = [row for row, example in enumerate(examples) if example.task == name]
+        part = TokenisedSplit([examples[row]._replace(task="") for row in rows], talkative.tokenizer, 480)
+        alone = evaluate(model, part, Scoring.among(own), talkative.tokenizer, ALONE)
+        assert [found.answers[row] for row in rows] == alone.answers
+        assert found.scores.values[f"accuracy/{name}"] == alone.scores.values["accuracy"]
+        nll += alone.nll / 3
+    assert found.nll == pytest.approx(nll, rel=1e-5)
+    assert next(iter(found.scores.values)) == "mean"

@@ -1,7 +1,7 @@
-"""Accuracy, likelihood and code use against a loop by hand, one example at a time; constant answers against arithmetic."""
+"""Accuracy, likelihood and code use against a loop by hand, one example at a time."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +9,9 @@ import torch
 from vip_core import QuantizerConfig
 from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources
-from vip_train.evaluation import Evaluation, baseline, evaluate
+from vip_train.evaluation import Evaluation, evaluate
 from vip_train.model import VIPModel
+from vip_train.scoring import Scoring
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
@@ -31,7 +32,7 @@ def measure(
     model: VIPModel, examples: list[Example], backbone: Backbone, *, max_source_length: int = 480, **values: Any
 ) -> Evaluation:
     split = TokenisedSplit(examples, backbone.tokenizer, max_source_length)
-    return evaluate(model, split, ANSWERS, backbone.tokenizer, ALONE, **values)
+    return evaluate(model, split, Scoring.among(ANSWERS), backbone.tokenizer, ALONE, **values)
 
 
 @pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
@@ -49,7 +50,7 @@ def test_it_equals_a_loop_by_hand(method: str, build: Build, examples: list[Exam
         nll.append(scores[ANSWERS.index(example.target)])
         weights.append(output.prompted.weight_BPK.detach().sum((0, 1)))
     found = measure(model, examples, backbone)
-    assert found.accuracy == pytest.approx(sum(right) / 11)
+    assert found.scores.values == {"accuracy": pytest.approx(sum(right) / 11)}
     assert found.nll == pytest.approx(sum(nll) / 11, rel=1e-5)
     share_K = torch.stack(weights).sum(0) / torch.stack(weights).sum().clamp_min(1e-30)
     if method in ("vip", "vip-q"):
@@ -132,28 +133,19 @@ def test_processes_share_the_examples_without_repeating_any(
         mine: list[torch.Tensor] = []
         forwards.append(0)
         part = Part(rank=rank, size=size, device=torch.device("cpu"))
-        found = evaluate(model, split, ANSWERS, backbone.tokenizer, part, batch_size=batch_size)
+        found = evaluate(model, split, Scoring.among(ANSWERS), backbone.tokenizer, part, batch_size=batch_size)
         sent.append(mine)
-    assert (found.accuracy, found.nll) == (expected.accuracy, expected.nll), "bit for bit"
+    assert (found.scores, found.nll, found.answers) == (expected.scores, expected.nll, expected.answers), "bit for bit"
     for name, value in expected.record().items():
         assert found.record()[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
     assert len(set(forwards)) == 1, "where the backbone is sharded each forward is a collective"
 
 
-def test_a_metric_gets_the_answers_in_the_order_of_the_examples(
-    build: Build, examples: list[Example], backbone: Backbone
-) -> None:
-    got: list[Sequence[str]] = []
-
-    def metric(answers: Sequence[str], given: Sequence[Example]) -> float:
-        got.append(answers)
-        assert given is examples
-        return 0.25
-
-    assert measure(build(), examples, backbone, batch_size=2, metric=metric).accuracy == 0.25
-    (answers,) = got
-    alone = [measure(build(), [example], backbone).accuracy for example in examples]
-    assert [answer == example.target for answer, example in zip(answers, examples, strict=True)] == list(map(bool, alone))
+def test_answers_are_in_the_order_of_the_examples(build: Build, examples: list[Example], backbone: Backbone) -> None:
+    found = measure(build(), examples, backbone, batch_size=2)
+    assert found.answers == [measure(build(), [example], backbone).answers[0] for example in examples]
+    right = [answer == example.target for answer, example in zip(found.answers, examples, strict=True)]
+    assert found.scores.values["accuracy"] == pytest.approx(sum(right) / 11)
 
 
 def test_long_and_short_examples_are_not_padded_to_each_other(
@@ -176,17 +168,6 @@ def test_long_and_short_examples_are_not_padded_to_each_other(
 def test_bits_on_labels_are_not_asked_of_free_text(build: Build, examples: list[Example], backbone: Backbone) -> None:
     """There may be as many answers as examples."""
     split = TokenisedSplit(examples, backbone.tokenizer, 480)
-    found = evaluate(build(), split, (), backbone.tokenizer, ALONE)
+    found = evaluate(build(), split, Scoring.among(()), backbone.tokenizer, ALONE)
     assert found.selection.label_bits == pytest.approx(0, abs=1e-6)
     assert found.selection.input_bits == pytest.approx(measure(build(), examples, backbone).selection.input_bits, rel=1e-4)
-
-
-def test_baseline_is_what_constant_answers_reach() -> None:
-    def answered(*targets: str) -> list[Example]:
-        return [Example("text", target, "") for target in targets]
-
-    found = baseline(answered("yes", "yes", "yes", "no"), answered("no", "no", "yes", "maybe", "yes"))
-    assert found.majority == pytest.approx(2 / 5)
-    assert found.entropy == pytest.approx(-(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4)))
-    assert baseline(answered("yes"), answered("no")) == (0.0, 0.0)
-    assert baseline(answered("a", "b", "c", "d"), answered("a")).entropy == pytest.approx(math.log(4))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from vip_core import VIPConfig, VIPPrompt
-from vip_train import TASKS, ClassificationTask, TrainConfig, VIPModel, load_adapter, load_backbone
+from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load_backbone
 from vip_train.cli import ExportConfig, ImportConfig, PushConfig
 from vip_train.config import parse
+from vip_train.metrics import METRICS
 from vip_train.pretrain.loop import PretrainConfig
 
 PACKAGE = Path(__file__).parent.parent
@@ -72,7 +73,7 @@ def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> 
     namespace: dict[str, Any] = {}
     exec(compile(TASK, "README.md", "exec"), namespace)
     task = namespace["MOOD"]
-    assert isinstance(task, ClassificationTask)
+    assert isinstance(task, TextTask)
     (tmp_path / "Mood").mkdir()
     (row,) = re.findall(r"rows such as (.*)", TASK)
     (tmp_path / "Mood" / "train.jsonl").write_text(row, encoding="utf-8")
@@ -99,8 +100,20 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     for name, default in table.items():
         value = reduce(getattr, name.split("."), TrainConfig())
         assert default == ("" if value is None else f"`{value}`"), name
-    row = next(line for line in section.splitlines() if line.startswith("| `task`"))
-    assert re.findall(r"`([\w/]+)`", row)[2:] == list(TASKS)
+
+
+def test_the_table_of_tasks_is_that_of_the_code() -> None:
+    section = README.split("## Tasks\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `") and line.count("|") > 3]
+    assert [row[0].strip("`") for row in rows] == list(TASKS)
+    for task, (_, answers, metrics, files, *hub) in zip(TASKS.values(), rows, strict=True):
+        assert answers == (str(len(task.answers)) if task.answers else "text"), task.name
+        assert re.findall(r"`(\w+)`", metrics) == list(task.metrics), task.name
+        published = [] if task.generate else [f"{task.folder}/{names[0]}" for names in task.files.values()]
+        assert re.findall(r"`(.*?)`", files) == published, task.name
+        assert re.findall(r"`(.*?)`", "".join(hub)) == ([task.hub.repository] if task.hub else []), task.name
+    described = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|]*\|$", section, re.MULTILINE)
+    assert {name for names in described for name in re.findall(r"\w+", names)} == set(METRICS)
 
 
 def test_files_it_points_to_exist() -> None:

@@ -11,23 +11,24 @@ def best_of(values: list[float], **settings: Any) -> tuple[int, int]:
     config = StoppingConfig(**settings)
     best: Best | None = None
     step = 0
+    name = "validation_nll" if config.metric == "nll" else "validation_f1"
     for place, value in enumerate(values):
         step = 10 * (place + 1)
-        record = {"step": step, f"validation_{config.metric}": value}
-        if config.is_better(record, best):
+        record = {"step": step, name: value}
+        if config.is_better(record, best, "f1"):
             best = Best(record, {})
         if config.is_over(step, best):
             break
     return (best.step if best else 0), step
 
 
-def test_the_highest_accuracy_or_the_lowest_loss_is_the_best_and_of_equals_the_first() -> None:
+def test_the_highest_score_or_the_lowest_loss_is_the_best_and_of_equals_the_first() -> None:
     values = [0.5, 0.8, 0.2, 0.8, 0.2]
     assert best_of(values)[0] == 20
     assert best_of(values, metric="nll")[0] == 30
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "nll"])
+@pytest.mark.parametrize("metric", ["score", "nll"])
 def test_what_is_not_finite_is_never_the_best(metric: Any) -> None:
     nan, inf = float("nan"), float("inf")
     assert best_of([nan, inf, -inf, 0.5, nan, inf, -inf], metric=metric) == (40, 70)

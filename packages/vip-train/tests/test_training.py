@@ -18,10 +18,10 @@ from vip_train.backbones import Backbone
 from vip_train.config import TrainConfig, parse, to_yaml
 from vip_train.data import Batch
 from vip_train.errors import UserError
-from vip_train.evaluation import baseline, evaluate
-from vip_train.metrics import exact_match
+from vip_train.evaluation import evaluate
 from vip_train.order import Shuffled
 from vip_train.predict import predict
+from vip_train.scoring import Scoring
 from vip_train.tasks import TASKS, get_task
 from vip_train.tokenised import TokenisedSplit
 from vip_train.training import next_output, train
@@ -74,11 +74,12 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     examples, validation = task.load("train", data), task.load("validation", data)
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     split = TokenisedSplit(validation, adapter.tokenizer, 30)
-    again = evaluate(adapter.model, split, ("true", "false", "neither"), adapter.tokenizer, alone)
+    again = evaluate(adapter.model, split, Scoring.of(task), adapter.tokenizer, alone)
     for name, value in again.record().items():
         assert found[f"validation_{name}"] == (list(value) if isinstance(value, tuple) else value), name
     assert metrics(tmp_path / "run")[-1].items() <= found.items()
-    assert (found["majority_accuracy"], found["label_entropy"]) == baseline(examples, validation)
+    assert Scoring.of(task).baseline(examples, validation).record().items() <= found.items()
+    assert {"majority_accuracy", "majority_macro_f1", "validation_macro_f1"} <= found.keys()
     assert all(torch.isfinite(torch.tensor(value)).all() for value in found.values())
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     assert f"| validation_accuracy | {found['validation_accuracy']:.6g} |" in card
@@ -150,7 +151,9 @@ def test_after_the_warm_up_codes_come_into_use_and_move(settings: Settings, tmp_
 def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     settings: Settings, data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}))
+    monkeypatch.setitem(
+        TASKS, "free", dataclasses.replace(get_task("superglue/cb"), name="free", answers={}, metrics=("accuracy",))
+    )
     train(settings(task="free", output=tmp_path / "run"))
     adapter = load_adapter(tmp_path / "run" / "adapter", backbone=backbone)
     assert adapter.config.answers == ()
@@ -158,7 +161,7 @@ def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     limit = max(len(adapter.tokenizer(example.target)["input_ids"]) for example in validation)
     written = [found.answer for found in predict(adapter, [example.source for example in validation], max_new_tokens=limit)]
     found = results(tmp_path / "run")
-    assert found["validation_accuracy"] == exact_match(written, validation)
+    assert found["validation_accuracy"] == Scoring.among(()).score(written, validation).values["accuracy"]
     assert found["validation_nll"] > 0
     assert found["validation_label_bits"] == pytest.approx(0, abs=1e-6)
     assert found["validation_input_bits"] != 0
@@ -187,7 +190,7 @@ def test_what_is_about_to_be_trained_is_said(settings: Settings, tmp_path: Path,
     assert f"backbone {config.backbone}: " in said
     assert "frozen parameters; method vip: " in said
     assert "torch, 1 process on cpu" in said
-    assert re.search(r"a constant answer reaches accuracy 0\.\d{3} and loss [01]\.\d{3}", said)
+    assert re.search(r"a constant answer reaches accuracy 0\.\d{3}, macro_f1 0\.\d{3} and loss [01]\.\d{3}", said)
     assert len(re.findall(r"step +\d+ +loss", said)) == 2
 
 

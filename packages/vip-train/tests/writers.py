@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 import deepspeed  # noqa: F401 - so that the forked processes need not
@@ -20,8 +19,8 @@ from vip_train.backbones import load_backbone
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.engine import build_engine
 from vip_train.evaluation import evaluate
-from vip_train.metrics import exact_match
 from vip_train.model import VIPModel
+from vip_train.scoring import Scoring
 from vip_train.sharding import is_sharded, whole
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
@@ -67,14 +66,8 @@ def act(name: str, rank: int, port: int, folder: Path, results: Path) -> None:
         trained.step(trained.forward(*split.batch([rank])).loss)  # as in a run, where an evaluation follows steps
         assert all(is_sharded(parameter) for parameter in model.parameters())
     for how, answers in (("written", ()), ("chosen", tuple(TARGETS))):
-        texts: list[str] = []
-
-        def keep(given: Sequence[str], examples: Sequence[Example], texts: list[str] = texts) -> float:
-            texts.extend(given)
-            return exact_match(given, examples)
-
-        figures = evaluate(model, split, answers, backbone.tokenizer, world, metric=keep, batch_size=1)
-        found[how] = {"texts": texts, "accuracy": figures.accuracy, "nll": figures.nll}
+        figures = evaluate(model, split, Scoring.among(answers), backbone.tokenizer, world, batch_size=1)
+        found[how] = {"texts": figures.answers, "accuracy": figures.scores.values["accuracy"], "nll": figures.nll}
     leave_world()
     (results / f"{name}.{rank}.json").write_text(json.dumps(found), encoding="utf-8")
 

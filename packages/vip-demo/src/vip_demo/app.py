@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 import plotly.graph_objects as go
 from vip_core.config import Evaluation
-from vip_train import TASKS, ClassificationTask, UserError
+from vip_train import TASKS, TextTask, UserError
 from vip_train.tasks import Example
 
 from vip_demo.adapters import Shelf
@@ -81,7 +81,7 @@ def start(shelf: Shelf, name: str) -> Start:
     return Start(examples[0].source if examples else "", f"Wording of {task.name}: {task.template}", examples)
 
 
-def _examples(task: ClassificationTask) -> list[Example]:
+def _examples(task: TextTask) -> list[Example]:
     """A few of the validation split: each of another group, where there are groups, with another answer than the one before."""
     taken: list[Example] = []
     for example in task.load("validation", None):

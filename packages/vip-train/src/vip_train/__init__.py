@@ -11,7 +11,7 @@ from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.mixed import put_prompts
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.predict import Prediction, predict, predict_mixed
-from vip_train.tasks import TASKS, ClassificationTask
+from vip_train.tasks import TASKS, TextTask
 from vip_train.training import train
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "Adapter",
     "AdapterConfig",
     "Backbone",
-    "ClassificationTask",
     "Prediction",
+    "TextTask",
     "TrainConfig",
     "UserError",
     "VIPModel",

@@ -38,23 +38,34 @@ class Answering(Protocol):
 
 
 class Choosing:
-    """The likeliest of a fixed set of answers, from one pass through the encoder.
+    """The likeliest of the answers an example may get, from one pass through the encoder.
 
     Args:
         model: in evaluation.
         split: what is answered.
-        answers: to choose from.
+        choices: of each example; an example without any is not asked.
         tokenizer: of the backbone.
         world: the processes.
     """
 
     def __init__(
-        self, model: VIPModel, split: TokenisedSplit, answers: Sequence[str], tokenizer: PreTrainedTokenizerBase, world: World
+        self,
+        model: VIPModel,
+        split: TokenisedSplit,
+        choices: Sequence[tuple[str, ...]],
+        tokenizer: PreTrainedTokenizerBase,
+        world: World,
     ) -> None:
+        # In a mixture rows have different choices: all are scored, those of other tasks left out.
+        kinds = {own: number for number, own in enumerate(dict.fromkeys(choices))}
+        answers = list(dict.fromkeys(answer for own in kinds for answer in own))
         self._model, self._world, self._answers = model, world, answers
         self._answers_AT = encode_answers(answers, tokenizer).to(world.device)
+        self._kind_N = torch.tensor([kinds[own] for own in choices], device=world.device)
+        self._barred_KA = torch.tensor([[answer not in own for answer in answers] for own in kinds], device=world.device)
         place = {answer: number for number, answer in enumerate(answers)}
-        self._right_N = torch.tensor([place[example.target] for example in split.examples], device=world.device)
+        right = [place.get(example.target, -1) for example in split.examples]
+        self._right_N = torch.tensor(right, device=world.device)
         self._chosen_N = torch.zeros_like(self._right_N)
 
     def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
@@ -62,7 +73,7 @@ class Choosing:
         nll_BA = self._model.score_answers(prompted, self._answers_AT)
         if not len(row_B):
             return nll_BA.new_zeros(0)
-        self._chosen_N[row_B] = nll_BA.argmin(1)
+        self._chosen_N[row_B] = nll_BA.masked_fill(self._barred_KA[self._kind_N[row_B]], float("inf")).argmin(1)
         return nll_BA.gather(1, self._right_N[row_B, None])[:, 0]
 
     def texts(self) -> list[str]:
@@ -71,18 +82,21 @@ class Choosing:
 
 
 class Writing:
-    """Free text, written greedily, as many tokens as the longest target of the split has.
+    """Free text, written greedily, as many tokens as the longest target has.
 
     Args:
         model: in evaluation.
         split: what is answered.
+        row_N: which of its examples.
         tokenizer: of the backbone.
         world: the processes.
     """
 
-    def __init__(self, model: VIPModel, split: TokenisedSplit, tokenizer: PreTrainedTokenizerBase, world: World) -> None:
+    def __init__(
+        self, model: VIPModel, split: TokenisedSplit, row_N: Tensor, tokenizer: PreTrainedTokenizerBase, world: World
+    ) -> None:
         self._model, self._world, self._tokenizer = model, world, tokenizer
-        self._limit = int(split.target_length_N.max())
+        self._limit = int(split.target_length_N[row_N].max())
         # Where the backbone is sharded every token is a collective: who has written all goes along until all have.
         sharded = any(is_sharded(parameter) for parameter in model.backbone.parameters())
         self._synced = sharded and world.size > 1

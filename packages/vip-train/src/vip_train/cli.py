@@ -48,9 +48,19 @@ def _speaks() -> bool:
 
 def _summary(folder: Path, launched: bool) -> str:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    lines = [
-        "",
-        f"accuracy         {results['validation_accuracy']:.3f}   (a constant answer: {results['majority_accuracy']:.3f})",
+    lines = [""]
+    for name in [key.removeprefix("majority_") for key in results if key.startswith("majority_")]:
+        score, constant = results[f"validation_{name}"], results[f"majority_{name}"]
+        below = ", which is better" if score < constant else ""
+        lines.append(f"{name:<16} {score:.3f}   (a constant answer: {constant:.3f}{below})")
+        lines += [
+            f"  {key.removeprefix(f'validation_{name}/'):<30} {value:.3f}"
+            for key, value in results.items()
+            if key.startswith(f"validation_{name}/") and f"majority_{key.removeprefix('validation_')}" not in results
+        ]
+    if results["validation_unparsed"]:
+        lines.append(f"unparsed         {results['validation_unparsed']} answers, counted as wrong")
+    lines += [
         f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
     ]
     if results["validation_code_perplexity"]:

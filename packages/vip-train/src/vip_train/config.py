@@ -128,9 +128,10 @@ class TrainConfig:
     """One training run."""
 
     task: str = "forms"
-    """Registered name: forms, reviews, notes, superglue/cb, superglue/rte, superglue/boolq."""
+    """Name of a task, such as superglue/cb; an unknown one is refused with those there are. Several joined by + are trained
+    together, a weight behind a colon: superglue/cb:2+squad, see `vip_train.tasks.mixture`."""
     data_dir: Path | None = None
-    """Folder that holds the task's official folder (such as CB/train.jsonl).
+    """Folder that holds the task's official folder (such as CB/train.jsonl), or that is above such a folder.
     By default tasks come from the hub; `forms`, `reviews` and `notes` are built in."""
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vip_train.data import Batch
+from vip_train.mixing import Mixing
 from vip_train.tokenised import TokenisedSplit
 
 
@@ -24,9 +25,20 @@ class Shuffled:
         world_size: number of processes; divides the batch size.
         seed: of the order.
         window: batches whose examples are sorted together; 1 leaves the order to chance alone.
+        mixing: which examples an epoch has; by default each once.
     """
 
-    def __init__(self, split: TokenisedSplit, *, batch_size: int, rank: int, world_size: int, seed: int, window: int) -> None:
+    def __init__(
+        self,
+        split: TokenisedSplit,
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        window: int,
+        mixing: Mixing | None = None,
+    ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size={batch_size} must be divisible by world_size={world_size}")
         self._split = split
@@ -34,13 +46,15 @@ class Shuffled:
         self._rank, self._world_size = rank, world_size
         self._seed = seed
         self._window = window
+        self._mixing = mixing
+        self._size = len(split) if mixing is None else len(mixing)
         self._newest: tuple[int, list[int]] = (-1, [])  # replaced as one, because a loader asks from a thread of its own
 
     def rows(self, step: int) -> list[int]:
         """Which examples all processes together read in a step, the longest first; steps count from 1."""
         found: list[int] = []
         while len(found) < self._batch_size:
-            epoch, place = divmod((step - 1) * self._batch_size + len(found), len(self._split))
+            epoch, place = divmod((step - 1) * self._batch_size + len(found), self._size)
             found += self._order(epoch)[place : place + self._batch_size - len(found)]
         order = self._split.source_length_N[found].argsort(descending=True, stable=True)
         return [found[place] for place in order.tolist()]
@@ -65,9 +79,11 @@ class Shuffled:
         return order
 
     def _drawn(self, epoch: int) -> Tensor:
-        size, batch_size = len(self._split), self._batch_size
+        size, batch_size = self._size, self._batch_size
         generator = torch.Generator().manual_seed(self._seed + epoch)
         order_N = torch.randperm(size, generator=generator)
+        if self._mixing is not None:
+            order_N = self._mixing.rows(epoch)[order_N]
         first = -epoch * size % batch_size  # these complete the last batch of the epoch before
         count = max(size - first, 0) // batch_size
         if self._window == 1 or count < 2:

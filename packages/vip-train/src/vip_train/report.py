@@ -8,8 +8,9 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vip_train.config import TrainConfig
-from vip_train.evaluation import Baseline, Evaluation
+from vip_train.evaluation import Evaluation
 from vip_train.model import VIPModel
+from vip_train.scoring import Baseline
 from vip_train.sharding import size
 from vip_train.tasks import Example
 from vip_train.tokenised import TokenisedSplit
@@ -38,13 +39,15 @@ def announce(
         + (f", {training.truncated} cut to {config.max_source_length} tokens" if training.truncated else "")
         + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; method {config.vip.method}: {trainable:,} trained"
         + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
-        + f"\na constant answer reaches accuracy {constant.majority:.3f} and loss {constant.entropy:.3f}"
+        + f"\na constant answer reaches {_scores(constant.scores)} and loss {constant.entropy:.3f}"
     )
 
 
 def line(record: dict[str, Any], found: Evaluation) -> str:
     """One evaluation as a person reads it."""
-    text = f"step {record['step']:5d}  loss {record['train_nll']:.3f}  accuracy {found.accuracy:.3f}"
+    text = f"step {record['step']:5d}  loss {record['train_nll']:.3f}  {_scores(found.scores.values)}"
+    if found.scores.unparsed:
+        text += f"  unparsed {found.scores.unparsed}"
     codes = found.selection
     if codes.code_perplexity:
         text += f"  code perplexity {codes.code_perplexity:.1f}  codes used {codes.codes_used:.0%}"
@@ -67,6 +70,10 @@ def batch(
         }
         for row, example, value in zip(rows, examples, nll, strict=True)
     ]
+
+
+def _scores(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def table(results: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ class StoppingConfig:
     keep_best: bool = False
     """Whether `adapter/` is the prompt of the best evaluation; that of the last step is then in `adapter-last/`.
     Otherwise `adapter/` is that of the last step, and there is no other."""
-    metric: Literal["accuracy", "nll"] = "accuracy"
-    """On the validation split: the higher accuracy or the lower negative log-likelihood is better; of equals the first."""
+    metric: Literal["score", "nll"] = "score"
+    """On the validation split: the higher score, by the task's first metric, or the lower negative log-likelihood is better;
+    of equals the first."""
     patience: int = 0
     """Optimizer steps without a better evaluation after which the run ends; 0 takes all steps. Above 0 `keep_best` is
     implied. Paper: 20 evaluations; on CB, evaluated every 8 steps, 160."""
@@ -32,15 +33,22 @@ class StoppingConfig:
         """Whether the best is kept."""
         return self.keep_best or self.patience > 0
 
-    def is_better(self, record: dict[str, Any], best: "Best | None") -> bool:
-        """Whether an evaluation is better than the best before it; never if its metric is not finite."""
-        value = record[f"validation_{self.metric}"]
+    def is_better(self, record: dict[str, Any], best: "Best | None", score: str) -> bool:
+        """Whether an evaluation is better than the best before it; never if its metric is not finite.
+
+        Args:
+            record: its line of the metrics.
+            best: the best before it.
+            score: name of the task's first metric.
+        """
+        name = f"validation_{score if self.metric == 'score' else self.metric}"
+        value = record[name]
         if not math.isfinite(value):
             return False
         if best is None:
             return True
-        before = best.record[f"validation_{self.metric}"]
-        return bool(value > before if self.metric == "accuracy" else value < before)
+        before = best.record[name]
+        return bool(value > before if self.metric == "score" else value < before)
 
     def is_over(self, step: int, best: "Best | None") -> bool:
         """Whether patience has run out."""

@@ -22,16 +22,18 @@ from vip_train.data import Batch, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
-from vip_train.evaluation import baseline, evaluate
+from vip_train.evaluation import evaluate
 from vip_train.loader import Loader
+from vip_train.mixing import Mixing
 from vip_train.model import VIPModel
 from vip_train.order import Shuffled
 from vip_train.outcome import write_outcome
 from vip_train.runs import RunFolder, next_output, settings
+from vip_train.scoring import Scoring
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
 from vip_train.stopping import Best
-from vip_train.tasks import Example, get_task
+from vip_train.tasks import Example, Task, get_task
 from vip_train.tokenised import TokenisedSplit
 from vip_train.trackers import Trackers, check_trackers
 from vip_train.world import World, join_world, leave_world, lost_another
@@ -69,10 +71,9 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
             )
         check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
         world.first_does(lambda: folder.look())
-        answers = tuple(dict.fromkeys(task.answers.values()))
         packages = [*config.tracking.packages, *(["deepspeed"] if deepspeed else [])]
         environment = describe(world, command, packages=packages) if world.first else {}
-        _Run(config, world, deepspeed, examples, validation, answers, folder).complete(environment)
+        _Run(config, world, deepspeed, examples, validation, task, folder).complete(environment)
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -104,11 +105,11 @@ class _Run:
         deepspeed: bool,
         examples: list[Example],
         validation: list[Example],
-        answers: tuple[str, ...],
+        task: Task,
         folder: RunFolder,
     ) -> None:
         self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
-        self.answers = answers
+        self.answers, self.scoring = tuple(dict.fromkeys(task.answers.values())), Scoring.of(task)
         self.step = 0
         self.recent = _Recent()
         self.now: dict[str, float] = {}
@@ -128,6 +129,7 @@ class _Run:
             world_size=world.size,
             seed=config.optimizer.seed,
             window=config.optimizer.length_window,
+            mixing=Mixing(examples, task.weights, config.optimizer.seed) if len(task.parts) > 1 else None,
         )
         embedding_VD = self.backbone.model.get_input_embeddings().weight
         torch.manual_seed(config.optimizer.seed)
@@ -164,7 +166,7 @@ class _Run:
         """Trains to the last step, or until patience runs out, and writes what was learned."""
         config, world = self.config, self.world
         world.first_does(lambda: self.folder.begin(self.step, environment))
-        constant = baseline(self.training.examples, self.validation.examples)
+        constant = self.scoring.baseline(self.training.examples, self.validation.examples)
         if world.first:
             report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
             if self.step:
@@ -201,7 +203,7 @@ class _Run:
                     )
                 if last:
                     break
-        self._finish({"majority_accuracy": constant.majority, "label_entropy": constant.entropy})
+        self._finish(constant.record())
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
@@ -243,7 +245,7 @@ class _Run:
         """Measures the prompt and keeps it if it is the best; returns whether the run is over before its last step."""
         nll, commitment, steps = self.recent
         self.recent = _Recent()
-        found = evaluate(self.model, self.validation, self.answers, self.backbone.tokenizer, self.world)
+        found = evaluate(self.model, self.validation, self.scoring, self.backbone.tokenizer, self.world)
         if not math.isfinite(found.nll):
             raise UserError(f"the validation loss is not finite after step {self.step}: lower the learning rates")
         self.record = {
@@ -261,7 +263,7 @@ class _Run:
         # Before codes come into use the prompt is another kind of prompt.
         if not stopping.keeps_best or (vip.quantizes and self.step < vip.quantizer.warmup_steps):
             return False
-        better = self.world.first and stopping.is_better(self.record, self.best)
+        better = self.world.first and stopping.is_better(self.record, self.best, self.scoring.first)
         if self.world.sum(float(better))[0]:  # one process decides, lest a last bit divides them
             self.best = Best(self.record, self._prompt_state())
         return stopping.is_over(self.step, self.best)

@@ -52,7 +52,7 @@ def test_domains_and_kinds_of_answers_are_balanced(split: Any, rows: int) -> Non
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_note_names_one_value_of_each_kind_and_the_answer_is_the_one_asked_for(split: Any) -> None:
-    for source, target, group in NOTES.load(split, None):
+    for source, target, group, *_ in NOTES.load(split, None):
         values = {KIND[value]: value for value in mentioned(source)}
         assert sorted(KIND[value] for value in mentioned(source)) == sorted(VALUES), source
         assert target == values[ASKED[group]], source
@@ -74,7 +74,7 @@ def test_a_constant_kind_is_right_in_a_quarter_of_the_notes() -> None:
     """So a prompt that does not follow its input cannot do well."""
     right: dict[str, int] = defaultdict(int)
     examples: list[Example] = NOTES.load("validation", None)
-    for source, target, _ in examples:
+    for source, target, *_ in examples:
         for value in mentioned(source):
             right[KIND[value]] += value == target
     assert {kind: count / len(examples) for kind, count in right.items()} == dict.fromkeys(VALUES, 0.25)

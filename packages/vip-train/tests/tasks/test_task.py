@@ -11,10 +11,10 @@ import datasets
 import pytest
 from datasets.exceptions import DatasetGenerationError
 from vip_train.errors import UserError
-from vip_train.tasks import ClassificationTask, Example
+from vip_train.tasks import Example, TextTask
 from vip_train.tasks.task import HubSource, Row, Split, read_jsonl
 
-TASK = ClassificationTask(
+TASK = TextTask(
     name="colours",
     template="{thing} is {how}?",
     answers={"red": "warm", "blue": "cold", "true": "yes"},
@@ -39,7 +39,7 @@ def write(tmp_path: Path) -> Write:
     return lines
 
 
-def refusal(folder: Path, task: ClassificationTask = TASK, split: Split = "train") -> str:
+def refusal(folder: Path, task: TextTask = TASK, split: Split = "train") -> str:
     """The one line that says why the rows cannot be had."""
     with pytest.raises(UserError) as caught:
         task.load(split, folder)

@@ -3,9 +3,9 @@
 The question comes first, so that truncating a long passage never cuts it. Metric: accuracy.
 """
 
-from vip_train.tasks.task import ClassificationTask, HubSource
+from vip_train.tasks.task import HubSource, TextTask
 
-BOOLQ = ClassificationTask(
+BOOLQ = TextTask(
     name="superglue/boolq",
     folder="BoolQ",
     hub=HubSource("aps/super_glue", "boolq", "refs/convert/parquet", ("false", "true")),

@@ -7,7 +7,8 @@ yes for praise. Nothing in a review says which; a prompt has to notice the domai
 from collections.abc import Iterator
 
 from vip_train.tasks import reviews
-from vip_train.tasks.task import ClassificationTask, Row, Split
+from vip_train.tasks.reading import Row
+from vip_train.tasks.task import Split, TextTask
 
 _STATEMENTS = ("bank", "hotel")
 
@@ -19,7 +20,7 @@ def generate(split: Split) -> Iterator[Row]:
         yield {**row, "label": f"{row['label']}, {form}"}
 
 
-FORMS = ClassificationTask(
+FORMS = TextTask(
     name="forms",
     template="{review}",
     answers={"praise, question": "yes", "blame, question": "no", "praise, statement": "true", "blame, statement": "false"},

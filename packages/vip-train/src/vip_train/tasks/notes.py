@@ -9,7 +9,8 @@ training. The text is ours (CC0), generated from a fixed seed, and needs neither
 import random
 from collections.abc import Iterator
 
-from vip_train.tasks.task import ClassificationTask, Row, Split
+from vip_train.tasks.reading import Row
+from vip_train.tasks.task import Split, TextTask
 
 _VALUES = {
     "person": ("Anna", "Henry", "Maria", "Peter", "Sarah", "Thomas", "Alice", "George"),
@@ -137,7 +138,7 @@ def generate(split: Split) -> Iterator[Row]:
         yield {"note": rng.choice(frames[domain]).format(**values), "domain": domain, "label": values[_ASKED[domain]]}
 
 
-NOTES = ClassificationTask(
+NOTES = TextTask(
     name="notes",
     template="{note}",
     answers={value: value for choices in _VALUES.values() for value in choices},

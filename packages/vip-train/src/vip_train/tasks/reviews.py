@@ -9,7 +9,8 @@ fixed seed, and needs neither a network nor a file.
 import random
 from collections.abc import Iterator
 
-from vip_train.tasks.task import ClassificationTask, Row, Split
+from vip_train.tasks.reading import Row
+from vip_train.tasks.task import Split, TextTask
 
 # Domain, thing, the word that praises it, the word that blames it. Every pair of words praises some things either way round.
 _THINGS = (
@@ -81,7 +82,7 @@ def generate(split: Split) -> Iterator[Row]:
         yield {"review": review, "domain": domain, "label": label}
 
 
-REVIEWS = ClassificationTask(
+REVIEWS = TextTask(
     name="reviews",
     template="{review} Good news, yes or no?",
     answers={"praise": "yes", "blame": "no"},

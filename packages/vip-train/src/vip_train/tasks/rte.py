@@ -3,9 +3,9 @@
 Wording as in `cb.py`, for the same reason. Metric: accuracy.
 """
 
-from vip_train.tasks.task import ClassificationTask, HubSource
+from vip_train.tasks.task import HubSource, TextTask
 
-RTE = ClassificationTask(
+RTE = TextTask(
     name="superglue/rte",
     folder="RTE",
     hub=HubSource("aps/super_glue", "rte", "refs/convert/parquet", ("entailment", "not_entailment")),
