@@ -104,3 +104,10 @@ def test_a_part_that_is_only_evaluated_takes_what_the_others_are_trained_on() ->
     scoring = Scoring({"write": TEXT, "watch": TEXT}, {"write": 1, "watch": 0})
     found = scoring.baseline(examples("two", task="write"), examples("one", task="write") + examples("two", task="watch"))
     assert found.scores == {"mean": 0.0, "f1/write": 0.0, "exact_match/write": 0.0, "f1/watch": 1.0, "exact_match/watch": 1.0}
+
+
+def test_a_part_that_nothing_like_it_is_trained_for_takes_its_first_answer() -> None:
+    scoring = Scoring({"write": TEXT, "judge": MULTIRC}, {"write": 1, "judge": 0})
+    found = scoring.baseline(examples("two", task="write"), examples("two", task="write") + examples("false", task="judge"))
+    assert found.answers["f1a/judge"] == "false"
+    assert found.scores["question_match/judge"] == 1.0

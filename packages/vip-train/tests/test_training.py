@@ -167,6 +167,25 @@ def test_a_task_of_free_text_is_trained_and_what_it_writes_is_measured(
     assert found["validation_input_bits"] != 0
 
 
+def test_a_mixture_is_trained_and_each_part_measured_by_its_own_metrics(
+    settings: Settings, data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("free", "watched"):
+        task = dataclasses.replace(TASKS["superglue/cb"], name=name, answers={}, metrics=("f1", "exact_match"))
+        monkeypatch.setitem(TASKS, name, task)
+    config = settings(task="superglue/cb:2+free+watched:0", output=tmp_path / "run")
+    stopping = dataclasses.replace(config.optimizer.stopping, keep_best=True)
+    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, stopping=stopping)))
+    found, lines = results(tmp_path / "run"), metrics(tmp_path / "run")
+    scores = ["mean", "accuracy/superglue/cb", "macro_f1/superglue/cb"]
+    scores += [f"{metric}/{name}" for name in ("free", "watched") for metric in ("f1", "exact_match")]
+    assert all(0 <= found[f"{kind}_{name}"] <= 1 for name in scores for kind in ("validation", "majority"))
+    mean = (found["validation_accuracy/superglue/cb"] + found["validation_f1/free"]) / 2
+    assert found["validation_mean"] == pytest.approx(mean)
+    assert found["validation_mean"] == max(line["validation_mean"] for line in lines), "the best is kept"
+    assert load_adapter(tmp_path / "run" / "adapter", backbone=backbone).config.answers == ()
+
+
 def test_it_learns_what_can_be_learned(settings: Settings, tmp_path: Path) -> None:
     """One text whose answer never changes: its loss keeps falling, and would not if nothing were learned."""
     folder = tmp_path / "data" / "CB"

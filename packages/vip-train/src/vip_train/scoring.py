@@ -123,7 +123,7 @@ class Scoring:
 
         Fixed answers are tried on the training split and the best one is taken, for each metric by itself: F1 of "right" wants
         "right" always, where accuracy wants the more frequent "wrong". Of free text it is the most frequent one.
-        A part without training examples takes those of all parts that are answered as it is.
+        A part without training examples takes those of all parts that have the same answers, or its own first answer.
         """
         scores: dict[str, float] = {}
         answers: dict[str, str] = {}
@@ -135,7 +135,7 @@ class Scoring:
             there = [example for example in validation if example.task == name]
             for metric in part.metrics:
                 best = often[0]
-                if len(often) > 1:
+                if own and len(often) > 1:
                     best = max(often, key=lambda answer: self._constant(metric, name, answer, own))
                 scores[_called(metric, name)] = self._constant(metric, name, best, there)
                 answers[_called(metric, name)] = best

@@ -4,8 +4,7 @@ Wording and scoring are those of `squad.py`. The target is the first answer that
 learned from it; other spellings that do not occur there count in scoring too. Out-of-domain sets have no training split.
 
 Locally a set is `mrqa/train/SQuAD.jsonl.gz` and `mrqa/dev/SQuAD.jsonl.gz`, one line a paragraph after a header line. On the
-hub all sets are one table, whose column `subset` tells them apart; its test split holds those out of domain. That it is
-Parquet and has these columns is known from its page; loading it could not be tried, there was no network.
+hub all sets are one table, whose column `subset` tells them apart; its test split holds those out of domain.
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,11 @@ Parse = Callable[[str, Row], Iterable[Reading]]
 
 
 class HubSource(NamedTuple):
-    """A data set on the Hugging Face hub that loads without running its code."""
+    """A data set on the Hugging Face hub that loads without running its code.
+
+    Names, columns and labels of those in this package are known from their pages and from others' code; loading them could not
+    be tried, there was no network.
+    """
 
     repository: str
     configuration: str
