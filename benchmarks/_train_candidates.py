@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
-from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -23,6 +22,7 @@ from transformers import (
 )
 from vip_core import QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train import VIPModel
+from vip_train.accumulation import take
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.data import Batch
 from vip_train.engine import build_engine
@@ -98,16 +98,6 @@ def make_backbone(setting: Setting, vocabulary: int) -> T5ForConditionalGenerati
         torch.set_default_dtype(before)
 
 
-def parts_of(batch: Batch, size: int) -> list[Batch]:
-    """Rows of a batch, `size` at a time. They come by length; each part is as wide as its longest source."""
-    found = []
-    for start in range(0, len(batch.input_ids), size):
-        rows = slice(start, start + size)
-        length = int(batch.attention_mask[rows].sum(1).max())
-        found.append(Batch(batch.input_ids[rows, :length], batch.attention_mask[rows, :length], batch.labels[rows]))
-    return found
-
-
 def our_pass(
     backbone: T5ForConditionalGeneration, config: VIPConfig, split: TokenisedSplit, setting: Setting, part: int
 ) -> Pass:
@@ -119,27 +109,20 @@ def our_pass(
     engine = build_engine(model, optimizer, EngineConfig(name="torch"), world, deepspeed=False)
     batches = Shuffled(split, batch_size=setting.batch, rank=0, world_size=1, seed=0, window=optimizer.length_window)
 
-    def share(rows: Batch) -> tuple[Tensor, int]:
-        output = engine.forward(*rows.to(setting.device))
-        return output.loss * len(rows.input_ids) / setting.batch, output.prompted.mask_BL.numel()
+    def positions(batch: Batch) -> int:
+        return sum(rows.input_ids.numel() + len(rows.input_ids) * setting.prompt for rows in batch.parts(part))
 
     def steps(number: int) -> Iterator[int]:
         model.train()  # the backbone stays in evaluation, but PEFT's candidates have moved it
         first, last = number * setting.steps + 1, (number + 1) * setting.steps
         with Loader(batches.batch, last=last, device=setting.device) as loader:
             for step in range(first, last + 1):
-                *earlier, final = parts_of(loader.batch(step), part)
-                positions = 0
-                for rows in earlier:
-                    with prompt.held():
-                        loss, read = share(rows)
-                    loss.backward()
-                    positions += read
-                loss, read = share(final)
-                if not math.isfinite(loss.item()):
+                batch = loader.batch(step)
+                taken = take(engine, batch, setting.device, micro_batch_size=part)
+                if not math.isfinite(taken.nll_B.mean().item()):
                     raise SystemExit("the loss is not finite")
-                engine.step(loss)
-                yield positions + read
+                engine.step(taken.loss)
+                yield positions(batch)
 
     return lambda number: timed(lambda: steps(number), setting.device)
 

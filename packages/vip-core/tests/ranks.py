@@ -106,6 +106,21 @@ def prompt(rank: int) -> Callable[[], Found]:
     return run
 
 
+def held(rank: int) -> Callable[[], Found]:
+    """A step in three parts, the first of which is the first forward since there is a group."""
+    quantizer = Quantizer(QuantizerConfig(codes=4, draws=3, warmup_steps=1, revive_below=0.0), normal(4, 2, seed=rank)).train()
+
+    def run() -> Found:
+        for step in range(2):
+            with quantizer.codebook.held():
+                for part in range(2):
+                    quantizer(normal(2, 3, 2, seed=20 * rank + 3 * step + part))
+            quantizer(normal(2, 3, 2, seed=20 * rank + 3 * step + 2))
+        return state_of(quantizer.codebook)
+
+    return run
+
+
 def start(rank: int) -> Callable[[], Found]:
     """k-means over four vectors of rank 0 and one of rank 1, of which it keeps each as a code."""
     codebook = Codebook(QuantizerConfig(codes=5, warmup_steps=1), normal(5, 2, seed=rank))
@@ -179,6 +194,7 @@ def main() -> None:
         "update reference": update(rank, ranks, "reference"),
         "share of a batch": share_of_batch(rank, ranks),
         "prompt": prompt(rank),
+        "held": held(rank),
         "start": start(rank),
         "revive two": revive(rank, 2),
         "revive eight": revive(rank, 8),

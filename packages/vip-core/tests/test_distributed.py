@@ -103,6 +103,11 @@ def test_a_rank_without_rows_takes_part_in_kmeans_and_backward(found: list[dict[
     assert_bitwise_equal(first, *others)
 
 
+def test_parts_are_held_also_where_the_first_of_them_joins_the_group(found: list[dict[str, Any]]) -> None:
+    assert [rank["held"]["steps"].item() for rank in found] == [2] * len(found), "two steps of three parts"
+    assert_bitwise_equal(*(rank["held"] for rank in found))
+
+
 def test_ranks_with_shares_of_a_batch_train_like_one_process_with_all_of_it(found: list[dict[str, Any]]) -> None:
     alone = ranks_py.share_of_batch(0, 1)()
     for number, rank in enumerate(found):

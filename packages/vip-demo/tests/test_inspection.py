@@ -49,7 +49,7 @@ def test_argmax_takes_one_code_per_token(adapter: Adapter) -> None:
     found = inspect(adapter, TEXT, "argmax")
     assert found.weight_PU.unique().tolist() == [0.0, 1.0]
     assert len(found.code_U) <= 6
-    assert 1 <= found.perplexity <= 6
+    assert 1 <= found.perplexity <= 6.001, "six alike, up to rounding"
 
 
 def test_sampling_follows_the_seed_alone(adapter: Adapter) -> None:

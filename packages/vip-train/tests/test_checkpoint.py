@@ -265,7 +265,7 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
 def test_it_is_hardly_larger_than_what_is_trained(method: str, build: Callable[..., Any], tmp_path: Path) -> None:
-    model = build(method=method, prompt_length=60)
+    model = build(method=method, prompt_length=100)
     trained = dict(model.prompt.named_parameters())
     moments = {f"{key}/{name}": value.detach().clone() for name, value in trained.items() for key in ("exp_avg", "exp_avg_sq")}
     state = model.prompt.state_dict()

@@ -21,6 +21,7 @@ from vip_train.loader import Loader
 from vip_train.schedule import ScheduleConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.tasks import get_task
+from vip_train.tokenised import TokenisedSplit
 from vip_train.training import train
 from vip_train.world import World
 
@@ -129,11 +130,9 @@ def test_the_best_adapter_scores_what_results_say(
     run = train(config)
     for name, step in (("adapter", 4), ("adapter-last", 8)):
         adapter = load_adapter(run / name, backbone=backbone)
-        validation = get_task(config.task).load("validation", data)
+        validation = TokenisedSplit(get_task(config.task).load("validation", data), adapter.tokenizer, 480)
         alone = World(rank=0, size=1, device=torch.device("cpu"))
-        again = evaluate(
-            adapter.model, validation, adapter.config.answers, adapter.tokenizer, alone, max_source_length=480
-        ).record()
+        again = evaluate(adapter.model, validation, adapter.config.answers, adapter.tokenizer, alone).record()
         (line,) = (line for line in metrics(run) if line["step"] == step)
         assert line["validation_accuracy"] == again["accuracy"]
         assert line["validation_input_bits"] == again["input_bits"]

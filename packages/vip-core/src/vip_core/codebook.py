@@ -97,8 +97,8 @@ class Codebook(nn.Module):
         self._read_steps()
 
     def _read_steps(self) -> None:
-        """Reads the number of steps from the device, once for each state that was loaded, and forgets all else."""
-        self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps))
+        """Reads the number of steps from the device, once for each state that was loaded, and forgets forwards kept before."""
+        self._host = _Host(steps=0 if self.steps.is_meta else int(self.steps), holds=self._host.holds)
 
     def _first_temperature(self) -> Tensor:
         """τ before any vector was seen: the given one, or the codes' spread."""
