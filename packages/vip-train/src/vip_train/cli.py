@@ -49,10 +49,12 @@ def _speaks() -> bool:
 def _summary(folder: Path, launched: bool) -> str:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     lines = [""]
-    for name in [key.removeprefix("majority_") for key in results if key.startswith("majority_")]:
+    names = [key.removeprefix("majority_") for key in results if key.startswith("majority_")]
+    width = max(16, *map(len, names))
+    for name in names:
         score, constant = results[f"validation_{name}"], results[f"majority_{name}"]
         below = ", which is better" if score < constant else ""
-        lines.append(f"{name:<16} {score:.3f}   (a constant answer: {constant:.3f}{below})")
+        lines.append(f"{name:<{width}} {score:.3f}   (a constant answer: {constant:.3f}{below})")
         lines += [
             f"  {key.removeprefix(f'validation_{name}/'):<30} {value:.3f}"
             for key, value in results.items()

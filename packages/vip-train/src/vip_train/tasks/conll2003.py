@@ -6,7 +6,7 @@ better than brackets. `listing.py` turns a list into tags again; metric: F1 over
 tags.
 
 Files are eng.train and eng.testa (or train.txt and valid.txt), one token a line, its tag in the last column, IOB1 as published
-or IOB2. On the hub it is the branch with Parquet files; loading it could not be tried, there was no network.
+or IOB2.
 """
 
 from collections.abc import Iterator

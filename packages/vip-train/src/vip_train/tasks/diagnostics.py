@@ -1,7 +1,7 @@
 """SuperGLUE's diagnostics AX-b and AX-g: entailment again, in pairs of sentences that differ in one point. Evaluated only.
 
 Wording, answers and labels are those of `rte.py`, whose adapter they are for. Metrics: Matthews' correlation (official) and
-accuracy for AX-b, accuracy for AX-g.
+accuracy for AX-b, accuracy for AX-g. AX-b is read from its file only, as the hub's fields have other names.
 """
 
 from collections.abc import Iterator
