@@ -19,6 +19,7 @@ from vip_train.errors import UserError
 from vip_train.evaluation import Evaluation, evaluate
 from vip_train.loader import Loader
 from vip_train.schedule import ScheduleConfig
+from vip_train.scoring import Scoring
 from vip_train.stopping import StoppingConfig
 from vip_train.tasks import get_task
 from vip_train.tokenised import TokenisedSplit
@@ -132,7 +133,7 @@ def test_the_best_adapter_scores_what_results_say(
         adapter = load_adapter(run / name, backbone=backbone)
         validation = TokenisedSplit(get_task(config.task).load("validation", data), adapter.tokenizer, 480)
         alone = World(rank=0, size=1, device=torch.device("cpu"))
-        again = evaluate(adapter.model, validation, adapter.config.answers, adapter.tokenizer, alone).record()
+        again = evaluate(adapter.model, validation, Scoring.of(get_task(config.task)), adapter.tokenizer, alone).record()
         (line,) = (line for line in metrics(run) if line["step"] == step)
         assert line["validation_accuracy"] == again["accuracy"]
         assert line["validation_input_bits"] == again["input_bits"]
