@@ -9,7 +9,7 @@ from torch import Tensor
 from vip_core import Codebook, Quantizer, QuantizerConfig
 from vip_core.codebook import Seen
 from vip_core.kmeans import squared_distance
-from vip_core.temperature import mixing, wanted
+from vip_core.temperature import left_out, mixing, wanted
 
 EMAS = ["mean", "reference"]
 BUFFERS = ("code_KD", "count_K", "sum_KD", "temperature", "steps")
@@ -55,7 +55,7 @@ def test_kmeans_starts_the_codes_at_the_end_of_the_warmup() -> None:
     assert codebook.count_K.tolist() == [4.0, 4.0]
     torch.testing.assert_close(codebook.sum_KD, 4 * codebook.code_KD)
     # The temperature is solved for on the same vectors.
-    distance_NK = squared_distance(vector_ND, codebook.code_KD)
+    distance_NK = left_out(squared_distance(vector_ND, codebook.code_KD), torch.ones(8, dtype=torch.bool))
     nearest_N, tau = distance_NK.amin(1), codebook.temperature
     logit_NK = (nearest_N[:, None] - distance_NK) / tau
     assert mixing(logit_NK.softmax(1), logit_NK, nearest_N, tau).mean().item() == pytest.approx(wanted(2), rel=0.02)

@@ -42,9 +42,8 @@ def test_parts_equal_the_whole(parts: list[int], values: dict[str, Any]) -> None
         torch.manual_seed(step)
         found = []
         *first, last = context_BPD.split(parts)
-        for part_BPD in first:
-            with parted.codebook.held():
-                found.append(parted(part_BPD))
+        with parted.codebook.held():
+            found += [parted(part_BPD) for part_BPD in first]
         found.append(parted(last))
         torch.testing.assert_close(torch.cat([one.weight_BPK for one in found]), expected.weight_BPK)
         torch.testing.assert_close(torch.cat([one.vector_BPD for one in found]), expected.vector_BPD)
@@ -111,16 +110,42 @@ def test_a_prompt_in_parts_has_the_gradients_of_the_whole(method: Any) -> None:
             torch.manual_seed(step)
             pieces = normal(8, 4, 6, seed=step).chunk(parts)
             prompt.zero_grad()
-            for number, piece in enumerate(pieces):
-                mask_BS = torch.ones(len(piece), 4)
-                if number < parts - 1:
-                    with prompt.held():
-                        found = prompt(piece, mask_BS)
-                else:
-                    found = prompt(piece, mask_BS)
+
+            def learn(prompt: VIPPrompt, piece: Tensor, parts: int) -> None:
+                found = prompt(piece, torch.ones(len(piece), 4))
                 ((found.prompt_BPD.square().mean() + found.commitment) / parts).backward()
+
+            with prompt.held():
+                for piece in pieces[:-1]:
+                    learn(prompt, piece, parts)
+            learn(prompt, pieces[-1], parts)
         prompts.append(prompt)
     whole, parted = prompts
     assert_same_state(parted, whole)
     for one, two in zip(parted.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad)
+
+
+@pytest.mark.parametrize("hows", [("expected", "sample"), ("sample", "expected"), ("argmax", "sample")])
+def test_parts_may_select_in_different_ways(hows: tuple[Any, Any]) -> None:
+    quantizer = build(revive_below=0.0, temperature=2.0)
+    before_KD = quantizer.codebook.sum_KD.clone()
+    context_BPD = normal(5, 2, 3, seed=1)
+    with quantizer.codebook.held():
+        first = quantizer(context_BPD[:3], how=hows[0])
+    second = quantizer(context_BPD[3:], how=hows[1])
+    weight_NK = torch.cat([first.weight_BPK, second.weight_BPK]).flatten(0, 1)
+    expected_KD = 0.7 * before_KD + 0.3 * weight_NK.T @ context_BPD.flatten(0, 1)
+    torch.testing.assert_close(quantizer.codebook.sum_KD, expected_KD)
+
+
+def test_a_batch_that_was_never_finished_is_forgotten_by_the_next() -> None:
+    one, two = build(), build()
+    with one.codebook.held():
+        one(normal(2, 2, 3, seed=0))  # and its last part never came
+    for quantizer in (one, two):
+        torch.manual_seed(1)
+        with quantizer.codebook.held():
+            quantizer(normal(2, 2, 3, seed=1))
+        quantizer(normal(2, 2, 3, seed=2))
+    assert_same_state(one, two)

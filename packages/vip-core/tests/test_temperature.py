@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from vip_core import Quantizer, QuantizerConfig, entropy
 from vip_core.kmeans import squared_distance
-from vip_core.temperature import corrected, mixing, solve, wanted
+from vip_core.temperature import corrected, left_out, mixing, solve, wanted
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -124,3 +124,32 @@ def test_codes_in_one_place_do_not_take_the_temperature_to_nothing() -> None:
     for _ in range(400):
         quantizer(torch.ones(3, 2, 3))
     assert quantizer.codebook.temperature.item() > 1e-9  # unbounded it would be at 1e-12
+
+
+def test_a_row_is_as_far_from_its_code_as_from_the_mean_of_the_others() -> None:
+    row_RD = torch.tensor([[0.0], [2.0], [7.0], [40.0], [99.0]])
+    code_KD = torch.tensor([[3.0], [40.0]])  # of the first three, and of the fourth; the fifth does not count
+    counts_R = torch.tensor([True, True, True, True, False])
+    found = left_out(squared_distance(row_RD, code_KD), counts_R)
+    of_others = [(0 - 4.5) ** 2, (2 - 3.5) ** 2, (7 - 1) ** 2]
+    assert found[:3, 0].tolist() == pytest.approx(of_others)
+    assert found[:3, 1].tolist() == pytest.approx([40.0**2, 38.0**2, 33.0**2])
+    assert found[3].tolist() == pytest.approx([37.0**2, 37.0**2]), "alone: the farthest stands for it"
+
+
+@pytest.mark.parametrize("rows", [8, 40, 320])
+def test_it_starts_near_where_it_settles_however_few_vectors_start_the_codes(rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    crowd_CD = 4 * torch.randn(20, 8, generator=generator)
+
+    def vectors(count: int) -> Tensor:
+        own_N = torch.randint(20, (count,), generator=generator)
+        return crowd_CD[own_N] + torch.randn(count, 8, generator=generator)
+
+    quantizer = Quantizer(QuantizerConfig(codes=40, warmup_steps=1), torch.randn(40, 8, generator=generator)).train()
+    torch.manual_seed(0)
+    quantizer(vectors(rows)[None])
+    start = quantizer.codebook.temperature.item()
+    for _ in range(200):
+        quantizer(vectors(320)[None])
+    assert 1 / 8 < start / quantizer.codebook.temperature.item() < 8

@@ -15,7 +15,7 @@ from vip_core.config import QuantizerConfig
 from vip_core.distributed import copy_from_first_rank_, gather_from_ranks, sum_over_ranks_, world_size
 from vip_core.kmeans import kmeans, squared_distance
 from vip_core.selection import sum_vectors
-from vip_core.temperature import corrected, solve
+from vip_core.temperature import corrected, left_out, solve
 
 _PSEUDO_COUNT = 1e-5
 _REFERENCE_SMOOTHING = 1e-2
@@ -132,8 +132,10 @@ class Codebook(nn.Module):
     def held(self) -> Iterator[None]:
         """Training forwards inside it are kept; the next one after it learns from all of them as from one batch.
 
-        An error inside forgets them. Forwards in evaluation take no part.
+        Entering forgets what a batch that was never finished left behind, and so does an error inside. Forwards in evaluation
+        take no part.
         """
+        self._host.held.clear()
         self._host.holds = True
         try:
             yield
@@ -176,10 +178,12 @@ class Codebook(nn.Module):
         code_KD = kmeans(found.row_RD, self.config.codes, valid=found.valid)
         some = found.valid > 0
         all_K = torch.arange(self.config.codes, device=some.device)
-        self._place_(all_K, some.expand(self.config.codes), code_KD, found.valid / self.config.codes)
+        # With fewer vectors than codes k-means repeats them. A repeat is no code of its own: the others stay, to be revived.
+        self._place_(all_K, all_K < found.valid, code_KD, found.valid / self.config.codes)
         if self.config.temperature == "auto":
             counts_R = torch.arange(len(found.row_RD), device=some.device) < found.valid
-            solved = solve(squared_distance(found.row_RD, self.code_KD), counts_R, self._spread())
+            distance_RK = left_out(squared_distance(found.row_RD, self.code_KD), counts_R)
+            solved = solve(distance_RK, counts_R, self._spread())
             self.temperature.copy_(torch.where(some, solved, self.temperature))
         # Sums over rows come in any order on a GPU, so ranks may differ in the last bit.
         copy_from_first_rank_(self.code_KD, self.count_K, self.sum_KD, self.temperature)
@@ -263,13 +267,16 @@ class Codebook(nn.Module):
 
 def _joined(parts: list[Seen]) -> Seen:
     """Several forwards as one."""
-
-    def cat(values: list[Tensor | None]) -> Tensor | None:
-        some = [value for value in values if value is not None]
-        return torch.cat(some) if some else None
-
-    vector_ND, weight_NK = torch.cat([part.vector_ND for part in parts]), torch.cat([part.weight_NK for part in parts])
-    return Seen(vector_ND, weight_NK, cat([part.mixing_N for part in parts]), cat([part.drawn_NM for part in parts]))
+    mixing = [part.mixing_N for part in parts if part.mixing_N is not None]
+    drawn = [part.drawn_NM for part in parts if part.drawn_NM is not None]
+    # Draws name rows by their place, so all rows have to have as many; the weights say the same at more cost.
+    alike = len(drawn) == len(parts) and len({len(drawn_NM[0]) for drawn_NM in drawn if len(drawn_NM)}) <= 1
+    return Seen(
+        torch.cat([part.vector_ND for part in parts]),
+        torch.cat([part.weight_NK for part in parts]),
+        torch.cat(mixing) if mixing else None,
+        torch.cat(drawn) if alike and drawn else None,
+    )
 
 
 def _followed_by_compile() -> AbstractContextManager[object]:

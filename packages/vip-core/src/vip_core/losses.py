@@ -7,7 +7,7 @@ IGNORED = -100
 
 
 def commitment_loss(context_BPD: Tensor, quantized_BPD: Tensor) -> Tensor:
-    """mean((sg(p^q) - p^c)²), a scalar in squared units of the embedding; zero for an empty batch.
+    """mean((sg(p^q) - p^c)²), a scalar in squared units of what is quantised; zero for an empty batch.
 
     Its gradient, 2 (p^c - p^q) / (B·P·D), pulls contextual vectors to their codes; none reaches the codes.
     """

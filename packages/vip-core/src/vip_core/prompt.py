@@ -100,7 +100,7 @@ class VIPPrompt(nn.Module):
     def held(self) -> AbstractContextManager[None]:
         """Training forwards inside it are kept; the next one after it moves the codebook by all of them as by one batch.
 
-        For batches that are taken in parts (gradient accumulation): all parts but the last go inside.
+        For batches that are taken in parts (gradient accumulation): all parts but the last go inside one such block.
         """
         return self.quantizer.codebook.held() if self.quantizer is not None else nullcontext()
 

@@ -61,3 +61,17 @@ def solve(distance_RK: Tensor, counts_R: Tensor, scale: Tensor) -> Tensor:
         too_high = found > wanted(distance_RK.shape[1])
         low, high = torch.where(too_high, low, middle), torch.where(too_high, middle, high)
     return (low * high).sqrt()
+
+
+def left_out(distance_RK: Tensor, counts_R: Tensor) -> Tensor:
+    """Distances to codes that are means of these very rows, each row's to its nearest as if that were the mean of the others.
+
+    Otherwise rows that share a code with few others would seem to lie on it, and τ would start far too low: a mean of s rows is
+    s / (s - 1) times as far from a row that is left out of it. A row alone with its code has none; the farthest stands for it.
+    """
+    nearest_R, index_R = distance_RK.min(1)
+    size_K = distance_RK.new_zeros(distance_RK.shape[1]).index_add_(0, index_R, counts_R.to(distance_RK.dtype))
+    size_R = size_K[index_R]
+    others_R = nearest_R * (size_R / (size_R - 1).clamp_min(1)).square()
+    others_R = torch.where(size_R > 1, others_R, distance_RK.amax(1))
+    return distance_RK.scatter(1, index_R[:, None], others_R[:, None])

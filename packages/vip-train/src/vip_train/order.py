@@ -1,4 +1,6 @@
-"""Which examples a training step reads: shuffled, of similar length, dealt evenly. B batch, N examples."""
+"""Which examples a training step reads: shuffled, the longest first, dealt evenly. B batch, N examples."""
+
+import hashlib
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ class Shuffled:
     Epochs follow each other without a gap, each in an order of its own, so every batch is full and every process gets
     equally many examples. There is no state: a run that continues asks for the step it has come to.
 
-    So that little is padded, an epoch's order is cut into windows of some batches. The examples of a window are sorted by
+    With windows little is padded: an epoch's order is cut into windows of some batches. The examples of a window are sorted by
     length, cut into batches, and the batches of the whole epoch exchanged. Examples that share a batch with the epoch before
     or after stay unsorted, one batch an epoch.
 
@@ -80,7 +82,9 @@ class Shuffled:
 
     def _drawn(self, epoch: int) -> Tensor:
         size, batch_size = self._size, self._batch_size
-        generator = torch.Generator().manual_seed(self._seed + epoch)
+        # Not the sum of the two: seed 1 would read what seed 0 does, an epoch later.
+        mixed = hashlib.sha256(f"{self._seed} {epoch}".encode()).digest()[:8]
+        generator = torch.Generator().manual_seed(int.from_bytes(mixed, "little") >> 1)
         order_N = torch.randperm(size, generator=generator)
         if self._mixing is not None:
             order_N = self._mixing.rows(epoch)[order_N]
