@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,6 +217,17 @@ def real_data() -> Path:
 
 
 Execute = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators(request: pytest.FixtureRequest) -> None:
+    """DeepSpeed's operator for CPUs, compiled before any test has a limit: a build that is killed leaves a lock all hang on."""
+    wanted = any(item.get_closest_marker("deepspeed") for item in request.session.items)
+    if wanted and shutil.which("g++") and importlib.util.find_spec("deepspeed"):
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+        script = "import deepspeed; deepspeed.init_distributed(dist_backend='gloo')"
+        environment = os.environ | alone | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

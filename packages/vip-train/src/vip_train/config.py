@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import jsonargparse
 import yaml
@@ -18,6 +18,9 @@ from vip_train.stopping import StoppingConfig
 from vip_train.trackers import TrackingConfig
 
 Config = TypeVar("Config")
+
+_MOST_EXAMPLES = 2**20
+"""Of one optimizer step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,10 @@ class OptimizerConfig:
         for name in ("steps", "batch_size", "length_window", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be at least 1")
+        if self.batch_size > _MOST_EXAMPLES:
+            raise ValueError(f"optimizer.batch_size={self.batch_size} must be at most {_MOST_EXAMPLES}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"optimizer.seed={self.seed} must be at least 0 and less than 2**63")
         for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be a finite number of at least 0")
@@ -178,17 +185,27 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
     parser = parser_for(kind, prog, description)
     try:
         parsed = parser.parse_args([_underscored(argument) for argument in arguments])
-        for field in fields(kind):  # type: ignore[arg-type]
-            # jsonargparse takes a number in the place of settings that hold settings, and forgets it.
-            if is_dataclass(field.default) and not isinstance(parsed[field.name], jsonargparse.Namespace):
-                raise ValueError(f"{field.name}={parsed[field.name]} must be settings by name")
+        _check_values(kind, parsed, "")
         found = parser.instantiate(parsed)
         return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
-    except (argparse.ArgumentError, ValueError, TypeError) as error:
+    except (argparse.ArgumentError, ValueError, TypeError, RecursionError) as error:
         files = [later for flag, later in itertools.pairwise(arguments) if flag == "--config"]
         files += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
         where = "".join(f"{file}: " for file in files)
         raise UserError(where + " ".join(str(error).split())) from error
+
+
+def _check_values(kind: type[Any], found: jsonargparse.Namespace, prefix: str) -> None:
+    """Refuses what jsonargparse takes: null for any setting, and a value in the place of settings that hold settings."""
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        name, value = f"{prefix}{field.name}", found[field.name]
+        if is_dataclass(field.default):
+            if not isinstance(value, jsonargparse.Namespace):
+                raise ValueError(f"{name}={value} must be settings by name")
+            _check_values(type(field.default), value, f"{name}.")
+        elif value is None and type(None) not in get_args(hints[field.name]):
+            raise ValueError(f"{name}=null must be a value")
 
 
 def _underscored(argument: str) -> str:
