@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from vip_core import VIPConfig, VIPPrompt
 from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load_backbone
-from vip_train.cli import ExportConfig, ImportConfig, PushConfig
+from vip_train.commands.export_prompt import ExportConfig
+from vip_train.commands.import_prompt import ImportConfig
+from vip_train.commands.push import PushConfig
 from vip_train.config import parse
 from vip_train.metrics import METRICS
 from vip_train.pretrain.loop import PretrainConfig

@@ -14,6 +14,7 @@ from vip_core import VIPConfig
 from vip_train.backbones import BUNDLED, Precision
 from vip_train.errors import UserError
 from vip_train.schedule import ScheduleConfig
+from vip_train.splits import DataConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.trackers import TrackingConfig
 
@@ -131,15 +132,9 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(DataConfig):
     """One training run."""
 
-    task: str = "forms"
-    """Name of a task, such as superglue/cb; an unknown one is refused with those there are. Several joined by + are trained
-    together, a weight behind a colon: superglue/cb:2+squad, see `vip_train.tasks.mixture`."""
-    data_dir: Path | None = None
-    """Folder that holds the task's official folder (such as CB/train.jsonl), or that is above such a folder.
-    By default tasks come from the hub; `forms`, `reviews` and `notes` are built in."""
     backbone: str = BUNDLED
     """`bundled`, a folder, or a hub id such as google/t5-base-lm-adapt."""
     precision: Precision = "auto"
@@ -161,6 +156,7 @@ class TrainConfig:
     """Where metrics go besides metrics.jsonl."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_source_length < 2:
             raise ValueError(f"max_source_length={self.max_source_length} must be at least 2")
         if self.precision == "fp16":

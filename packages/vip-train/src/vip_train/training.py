@@ -59,8 +59,7 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
     check_trackers(config.tracking)
     deepspeed = uses_deepspeed(config.engine, launched_by_deepspeed=launched_by_deepspeed)
     task = get_task(config.task)
-    examples = task.load("train", config.data_dir)
-    validation = task.load("validation", config.data_dir)
+    examples, validation = config.load(task, "train"), config.load(task, "validation")
     output = config.output or next_output(config.task)
     world = join_world(deepspeed=deepspeed)
     folder = RunFolder(output, config)
@@ -103,8 +102,8 @@ class _Run:
         config: TrainConfig,
         world: World,
         deepspeed: bool,
-        examples: list[Example],
-        validation: list[Example],
+        examples: Sequence[Example],
+        validation: Sequence[Example],
         task: Task,
         folder: RunFolder,
     ) -> None:

@@ -118,6 +118,11 @@ def join_world(*, deepspeed: bool) -> World:
     return World(rank, size, device)
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all, as the launcher's environment has it; also before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def lost_another(error: RuntimeError) -> bool:
     """Whether this is what a collective raises when another process has ended."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
