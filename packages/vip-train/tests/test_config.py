@@ -26,8 +26,9 @@ OTHER = TrainConfig(
     max_train_examples=8,
     max_validation_examples=9,
     backbone="google/t5-base-lm-adapt",
-    precision="bf16",
+    precision="fp32",
     output=Path("runs/1e-4"),
+    full_fine_tuning=True,
     max_source_length=77,
     vip=VIPConfig(
         prompt_length=5,
@@ -58,6 +59,7 @@ OTHER = TrainConfig(
         name="adafactor",
         prompt_learning_rate=1e-30,
         contextualizer_learning_rate=1e20,
+        backbone_learning_rate=2,
         clip_norm=0.0,
         evaluate_every=2,
         seed=9,
@@ -355,7 +357,8 @@ def test_the_papers_configuration_is_the_papers_prompt() -> None:
     config = read("--config", str(path))
     assert config.vip == VIPConfig.paper()
     assert (config.optimizer.name, config.optimizer.schedule) == ("adafactor", ScheduleConfig())
-    assert config.optimizer.learning_rates(30000) == {"prompt": 0.3, "contextualizer": 1e-4}
+    rates = config.optimizer.learning_rates(30000)
+    assert (rates["prompt"], rates["contextualizer"]) == (0.3, 1e-4)
     assert config.optimizer.stopping == StoppingConfig(patience=20 * config.optimizer.evaluate_every)
 
 

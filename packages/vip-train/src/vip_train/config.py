@@ -43,6 +43,8 @@ class OptimizerConfig:
     """Of the static prompt tokens. `pt`, which has no others, wants 0.1 or more. Paper: 0.3 with Adafactor."""
     contextualizer_learning_rate: float = 3e-3
     """Of the contextualizer. Paper: 1e-4 with Adafactor."""
+    backbone_learning_rate: float = 1e-3
+    """Of the backbone in full fine-tuning. It fits the bundled one; large ones want 1e-4 or less."""
     clip_norm: float = 1.0
     """Largest gradient norm over both groups; 0 does not clip."""
     evaluate_every: int = 100
@@ -62,7 +64,7 @@ class OptimizerConfig:
             raise ValueError(f"optimizer.batch_size={self.batch_size} must be at most {_MOST_EXAMPLES}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"optimizer.seed={self.seed} must be at least 0 and less than 2**63")
-        for name in ("prompt_learning_rate", "contextualizer_learning_rate", "clip_norm"):
+        for name in ("prompt_learning_rate", "contextualizer_learning_rate", "backbone_learning_rate", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"optimizer.{name}={getattr(self, name)} must be a finite number of at least 0")
         if self.schedule.warmup_steps >= self.steps:
@@ -71,11 +73,12 @@ class OptimizerConfig:
             )
 
     def learning_rates(self, step: int) -> dict[str, float]:
-        """Of each parameter group in a step; steps count from 1."""
+        """Of each parameter group in a step, whether the run has it or not; steps count from 1."""
         factor = self.schedule.factor(step, self.steps)
         return {
             "prompt": factor * self.prompt_learning_rate,
             "contextualizer": factor * self.contextualizer_learning_rate,
+            "backbone": factor * self.backbone_learning_rate,
         }
 
 
@@ -146,6 +149,9 @@ class TrainConfig(DataConfig):
     """Source tokens kept. Paper: 480."""
     vip: VIPConfig = VIPConfig()
     """The prompt."""
+    full_fine_tuning: bool = False
+    """Train the whole backbone and no prompt, for comparison; `vip` is not used. In fp32 by plain torch, and the run leaves a
+    whole model."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Its training."""
     engine: EngineConfig = EngineConfig()
@@ -161,6 +167,8 @@ class TrainConfig(DataConfig):
             raise ValueError(f"max_source_length={self.max_source_length} must be at least 2")
         if self.precision == "fp16":
             raise ValueError("precision=fp16: T5 overflows in fp16 (transformers#9295); use bf16 or fp32")
+        if self.full_fine_tuning and self.precision not in ("auto", "fp32"):
+            raise ValueError(f"precision={self.precision}: full_fine_tuning needs fp32, steps of training are lost below it")
 
 
 def parser_for(kind: type[Any], prog: str, description: str) -> jsonargparse.ArgumentParser:

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vip_train.config import EngineConfig, OptimizerConfig
 from vip_train.errors import UserError
+from vip_train.fine_tuning import WholeBackbone
 from vip_train.model import VIPModel, VIPOutput
 from vip_train.world import World
 
@@ -153,7 +154,7 @@ def check_engine(config: OptimizerConfig, engine: EngineConfig, *, deepspeed: bo
 
 
 def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig, world: World, *, deepspeed: bool) -> Engine:
-    """An engine over the prompt's two parameter groups.
+    """An engine over the prompt's two parameter groups, or over the backbone in full fine-tuning.
 
     Raises:
         UserError: see `check_engine`.
@@ -167,6 +168,8 @@ def build_engine(model: VIPModel, config: OptimizerConfig, engine: EngineConfig,
             "lr": config.contextualizer_learning_rate,
         },
     ]
+    if isinstance(model.prompt, WholeBackbone):
+        groups = [{"name": "backbone", "params": list(model.prompt.parameters()), "lr": config.backbone_learning_rate}]
     groups = [group for group in groups if group["params"]]
     if engine.gradient_checkpointing:
         model.recompute_layers()

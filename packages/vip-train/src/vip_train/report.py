@@ -27,20 +27,26 @@ def announce(
     constant: Baseline,
 ) -> None:
     """Says what is about to be trained, on what, and what a constant answer would reach."""
-    trainable = sum(size(parameter) for parameter in model.prompt.parameters())
-    frozen = sum(size(parameter) for parameter in model.backbone.parameters())
+    whole = sum(size(parameter) for parameter in model.backbone.parameters())
     if config.precision == "nf4":
-        frozen = model.backbone.num_parameters()  # knows that a byte holds two
+        whole = model.backbone.num_parameters()  # knows that a byte holds two
+    method = "full fine-tuning" if config.full_fine_tuning else f"method {config.vip.method}"
+    frozen = 0 if config.full_fine_tuning else whole
     how = f"DeepSpeed ZeRO {config.engine.zero_stage}" if deepspeed else "torch"
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"
     tqdm.write(
         f"{config.task}: {len(training)} training and {len(validation)} validation examples"
         + (f", {training.truncated} cut to {config.max_source_length} tokens" if training.truncated else "")
-        + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; method {config.vip.method}: {trainable:,} trained"
+        + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; {method}: {trained(model):,} trained"
         + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
         + f"\na constant answer reaches {_scores(constant.scores)} and loss {constant.entropy:.3f}"
     )
+
+
+def trained(model: VIPModel) -> int:
+    """How many parameters are trained."""
+    return sum(size(parameter) for parameter in model.prompt.parameters())
 
 
 def line(record: dict[str, Any], found: Evaluation) -> str:

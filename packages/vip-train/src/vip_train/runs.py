@@ -125,8 +125,8 @@ class RunFolder:
                 raise UserError(f"{self.path}: another process trains in it") from error
             except OSError:
                 pass  # a file system without locks, such as Lustre mounted without them; what follows works there too
-            for left in self.path.glob(".adapter*"):
-                shutil.rmtree(left)  # a process was killed as it wrote the adapter
+            for left in [*self.path.glob(".adapter*"), *self.path.glob(".model*")]:
+                shutil.rmtree(left)  # a process was killed as it wrote what was learned
         with self._writing(METRICS_FILE):
             metrics = self.path / METRICS_FILE
             if metrics.exists():

@@ -23,6 +23,7 @@ from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import evaluate
+from vip_train.fine_tuning import WholeBackbone
 from vip_train.loader import Loader
 from vip_train.mixing import Mixing
 from vip_train.model import VIPModel
@@ -43,9 +44,9 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
     """Trains one adapter and returns the folder of the run.
 
     The folder holds `adapter/`, `config.yaml` (resolved, reusable), `environment.json`, `metrics.jsonl` and `results.json`, and
-    `adapter-last/` where `adapter/` is the best. It appears when the first step is due; an error before leaves nothing behind.
-    Until the run is complete it holds `checkpoints/` too, and the same settings with the same `output` continue from the newest
-    good one.
+    `adapter-last/` where `adapter/` is the best; in full fine-tuning `model/` in place of `adapter/`. It appears when the first
+    step is due; an error before leaves nothing behind. Until the run is complete it holds `checkpoints/` too, and the same
+    settings with the same `output` continue from the newest good one.
 
     Args:
         config: the run.
@@ -68,6 +69,8 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
             raise UserError(
                 f"optimizer.batch_size={config.optimizer.batch_size} must be divisible by the {world.size} processes"
             )
+        if config.full_fine_tuning and deepspeed:
+            raise UserError("full_fine_tuning: needs engine.name=torch; DeepSpeed here trains prompts of a frozen backbone")
         check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
         world.first_does(lambda: folder.look())
         packages = [*config.tracking.packages, *(["deepspeed"] if deepspeed else [])]
@@ -130,16 +133,14 @@ class _Run:
             window=config.optimizer.length_window,
             mixing=Mixing(examples, task.weights, config.optimizer.seed) if len(task.parts) > 1 else None,
         )
-        embedding_VD = self.backbone.model.get_input_embeddings().weight
-        torch.manual_seed(config.optimizer.seed)
-        with whole([embedding_VD]):
-            prompt = VIPPrompt(config.vip, embedding_VD.cpu()).to(world.device)
+        prompt = self._make_prompt()
         check = fits(config, self.backbone_fingerprint, self.data_digest, prompt.state_dict())
         parts = world.from_first(lambda: folder.resume(check, tqdm.write))
         found = parse(parts) if parts else None
         if found is not None:
             prompt.load_state_dict(found.prompt)
         self.model = VIPModel(self.backbone.model, prompt).train()
+        prompt.requires_grad_()
         self.engine: Engine = build_engine(self.model, config.optimizer, config.engine, world, deepspeed=deepspeed)
         self.started = time.monotonic()
         if found is not None:
@@ -152,7 +153,16 @@ class _Run:
             from vip_train.zero import loading_config
 
             sharded = loading_config(config.optimizer, config.engine, self.world, backbone_dtype(config.precision, device))
-        return load_backbone(config.backbone, precision=config.precision, device=device, sharded=sharded)
+        precision = "fp32" if config.full_fine_tuning else config.precision
+        return load_backbone(config.backbone, precision=precision, device=device, sharded=sharded)
+
+    def _make_prompt(self) -> VIPPrompt:
+        if self.config.full_fine_tuning:
+            return WholeBackbone(self.backbone.model)
+        embedding_VD = self.backbone.model.get_input_embeddings().weight
+        torch.manual_seed(self.config.optimizer.seed)
+        with whole([embedding_VD]):
+            return VIPPrompt(self.config.vip, embedding_VD.cpu()).to(self.world.device)
 
     def _restore(self, found: Checkpoint) -> None:
         self.step = found.state.step
@@ -202,7 +212,7 @@ class _Run:
                     )
                 if last:
                     break
-        self._finish(constant.record())
+        self._finish(constant.record() | {"trained_parameters": report.trained(self.model)})
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
@@ -258,7 +268,7 @@ class _Run:
         if self.world.first:
             bar.write(report.line(self.record, found))
         self.world.first_does(lambda: self.folder.record(self.record))
-        stopping, vip = self.config.optimizer.stopping, self.config.vip
+        stopping, vip = self.config.optimizer.stopping, self.model.prompt.config
         # Before codes come into use the prompt is another kind of prompt.
         if not stopping.keeps_best or (vip.quantizes and self.step < vip.quantizer.warmup_steps):
             return False
@@ -303,6 +313,7 @@ class _Run:
                 self.model,
                 self.folder,
                 self.config,
+                tokenizer=self.backbone.tokenizer,
                 answers=self.answers,
                 backbone_fingerprint=self.backbone_fingerprint,
                 last=self.record,

@@ -46,11 +46,12 @@ def _summary(folder: Path, launched: bool) -> str:
             if not shuffled:
                 continue  # all examples are of one group
             lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
-    lines.append(f"adapter          {folder / 'adapter'}")
-    if (folder / "adapter-last").is_dir():
-        when = f"the best, of step {results['step']}; that of the last step, {results['last_step']}, is in adapter-last"
+    name = "model" if (folder / "model").is_dir() else "adapter"
+    lines.append(f"{name:<16} {folder / name}")
+    if (folder / f"{name}-last").is_dir():
+        when = f"the best, of step {results['step']}; that of the last step, {results['last_step']}, is in {name}-last"
         lines.append(f"                 {when}" + (" (stopped early)" if results["stopped_early"] else ""))
-    if not launched:
+    if not launched and name == "adapter":
         lines.append(
             f"on several processes: deepspeed packages/vip-train/run.py --config {folder / 'config.yaml'} --output NEW_FOLDER"
         )
