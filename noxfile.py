@@ -25,7 +25,7 @@ nox.options.error_on_missing_interpreters = True
 @nox.session
 def tests(session: nox.Session) -> None:
     """Tests of all packages, as far as this machine allows; skips say why."""
-    groups, extras = ["test"], ["tensorboard", "wandb", "quantized"]
+    groups, extras = ["test"], ["tensorboard", "wandb", "quantized", "study"]
     if shutil.which("g++"):
         extras.append("deepspeed")
     else:

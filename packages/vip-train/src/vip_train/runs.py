@@ -84,13 +84,13 @@ class RunFolder:
         self._compare(before)
 
     def _compare(self, before: dict[str, Any]) -> None:
-        for key, (old, new) in differences(before, settings(self._config)).items():
-            if key.partition(".")[0] not in _MAY_CHANGE:
-                if old is None and isinstance(new, dict):
-                    raise UserError(f"{self.path}: holds a run of an earlier release, without {key}; choose another folder")
-                raise UserError(
-                    f"{self.path}: holds a run with {key}={old}, it cannot go on with {key}={new}; choose another folder"
-                )
+        if found := difference_that_matters(before, settings(self._config)):
+            key, old, new = found
+            if old is None and isinstance(new, dict):
+                raise UserError(f"{self.path}: holds a run of an earlier release, without {key}; choose another folder")
+            raise UserError(
+                f"{self.path}: holds a run with {key}={old}, it cannot go on with {key}={new}; choose another folder"
+            )
 
     def resume(self, check: Callable[[Checkpoint], None], complain: Callable[[str], None]) -> list[bytes]:
         """The files of the newest good checkpoint of this run; none where it is new or has none yet."""
@@ -185,6 +185,14 @@ def differences(one: Any, other: Any, prefix: str = "") -> dict[str, tuple[Any, 
     for key in [*one, *(key for key in other if key not in one)]:
         found |= differences(one.get(key), other.get(key), f"{prefix}.{key}" if prefix else str(key))
     return found
+
+
+def difference_that_matters(before: Any, now: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first setting, with both values, that makes it another run; None if both are the same run."""
+    for key, (old, new) in differences(before, now).items():
+        if key.partition(".")[0] not in _MAY_CHANGE:
+            return key, old, new
+    return None
 
 
 def _lines_until(metrics: bytes, step: int) -> Iterator[bytes]:

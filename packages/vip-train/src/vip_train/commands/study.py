@@ -1,0 +1,105 @@
+"""`vip-train study`: trains methods x tasks x seeds and writes one table of them."""
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from vip_train.config import parse
+from vip_train.errors import UserError
+from vip_train.files import replace_file
+from vip_train.study.figures import Measured, measure, rows
+from vip_train.study.plan import Cell, Study, plan, read_study
+from vip_train.study.plot import draw
+from vip_train.study.running import Failure, train_cells
+from vip_train.study.table import markdown
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """One study. All other flags are settings of every run, as `vip-train train` has them."""
+
+    study: Path
+    """Its file; `--study` may be left out. See `vip_train.study.plan` for what is in it."""
+    output: Path | None = None
+    """Folder of the study, new or to be continued; by default studies/<name of the file>."""
+    workers: int | None = None
+    """Runs at a time; by default one for each GPU, or one on a CPU."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers={self.workers} must be at least 1")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Trains what is not finished yet, and writes the table of all that is."""
+    given = list(arguments)
+    if given and not given[0].startswith("-"):
+        given = ["--study", *given]
+    own, others = _divide(given)
+    config = parse(StudyConfig, own, prog="vip-train study", description=StudyConfig.__doc__ or "")
+    study = read_study(config.study)
+    output = config.output or Path("studies") / config.study.stem
+    cells = plan(study, output, others, path=config.study)
+    unfinished = [cell for cell in cells if not cell.is_finished()]
+    print(f"{len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
+    try:
+        failures = train_cells(unfinished, _devices(config.workers)) if unfinished else []
+    finally:
+        # Also of what a stopped study has finished.
+        measured = measure(cells)
+        if measured:
+            _write(study, cells, measured, output, config.study.stem, shlex.join(["vip-train", "study", *arguments]))
+    print(f"table {output / 'table.md'}")
+    if failures:
+        raise UserError(_complaint(failures))
+
+
+def _divide(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of this command and those of the runs."""
+    names = {f"--{field.name}" for field in fields(StudyConfig)} | {"--help", "-h"}
+    own: list[str] = []
+    others: list[str] = []
+    at = others
+    for argument in given:
+        if argument.startswith("-"):
+            at = own if argument.partition("=")[0] in names else others
+        at.append(argument)
+    return own, others
+
+
+def _devices(workers: int | None) -> list[str]:
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        return [""] * (workers or 1)
+    return [str(number % gpus) for number in range(workers or gpus)]
+
+
+def _write(study: Study, cells: Sequence[Cell], measured: Sequence[Measured], output: Path, title: str, command: str) -> None:
+    try:
+        replace_file(output / "table.md", markdown(title, study, cells, measured, command).encode())
+        replace_file(output / "runs.csv", _csv(study, measured))
+        if not draw(study, measured, output / "plot.png"):
+            print("no plot: it needs matplotlib, pip install 'vip-train[study]'")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror or error}") from error
+
+
+def _csv(study: Study, measured: Sequence[Measured]) -> bytes:
+    found = list(rows(measured, list(study.axes)))
+    names = list(dict.fromkeys(name for row in found for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue().encode()
+
+
+def _complaint(failures: Sequence[Failure]) -> str:
+    first = failures[0]
+    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return f"{first.cell.name}: {first.reason} (see {first.cell.log}){more}; the same command tries again"

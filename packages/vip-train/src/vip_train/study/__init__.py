@@ -1,0 +1,1 @@
+"""Studies: methods x tasks x seeds, trained cell by cell and summed up in one table."""

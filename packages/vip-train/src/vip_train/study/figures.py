@@ -1,0 +1,127 @@
+"""The figures of a study: what was measured in each cell, and over seeds."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from scipy import stats
+
+from vip_train.errors import UserError
+from vip_train.runs import RESULTS_FILE
+from vip_train.study.plan import Cell
+
+_CONSTANT = "majority_"
+
+
+class Measured(NamedTuple):
+    """A finished cell."""
+
+    cell: Cell
+    results: dict[str, Any]
+    """Its results.json."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of its scores, the first one first."""
+        return [name.removeprefix(_CONSTANT) for name in self.results if name.startswith(_CONSTANT)]
+
+    def score(self, metric: str) -> float:
+        """Of the validation split."""
+        return float(self.results[f"validation_{metric}"])
+
+    def constant(self, metric: str) -> float:
+        """What a constant answer reaches there."""
+        return float(self.results[f"{_CONSTANT}{metric}"])
+
+
+class Spread(NamedTuple):
+    """A figure over seeds."""
+
+    mean: float
+    sd: float
+    """Sample standard deviation; nan for a single seed."""
+    least: float
+
+
+class Comparison(NamedTuple):
+    """How much more a method has than the baseline, seed by seed."""
+
+    difference: float
+    """Mean."""
+    p: float
+    """Two-sided, of the paired t test; nan with fewer than two pairs, or if all differences are alike."""
+    pairs: int
+
+
+def measure(cells: Iterable[Cell]) -> list[Measured]:
+    """The results of the cells that are finished.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    found = []
+    for cell in cells:
+        path = cell.path / RESULTS_FILE
+        if not path.is_file():
+            continue
+        try:
+            found.append(Measured(cell, json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read: {error}") from error
+    return found
+
+
+def groups(measured: Iterable[Measured]) -> dict[tuple[str, tuple[str, ...]], dict[str, list[Measured]]]:
+    """What is compared with each other: by task and axes, then by method, its seeds."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, list[Measured]]] = {}
+    for one in measured:
+        found.setdefault((one.cell.task, one.cell.axes), {}).setdefault(one.cell.method, []).append(one)
+    return found
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least one value."""
+    sd = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Spread(statistics.fmean(values), sd, min(values))
+
+
+def compare(
+    ours: Iterable[Measured],
+    theirs: Iterable[Measured],
+    score: Callable[[Measured], float] = lambda one: one.score(one.metrics[0]),
+) -> Comparison:
+    """Compares two methods over the cells in which all but the method is the same.
+
+    Args:
+        ours: of the method.
+        theirs: of the baseline.
+        score: what is compared.
+    """
+
+    def by_cell(measured: Iterable[Measured]) -> dict[Any, float]:
+        return {(one.cell.task, one.cell.axes, one.cell.seed): score(one) for one in measured}
+
+    mine, others = by_cell(ours), by_cell(theirs)
+    both = [cell for cell in mine if cell in others]
+    differences = [mine[cell] - others[cell] for cell in both]
+    if not differences:
+        return Comparison(math.nan, math.nan, 0)
+    p = math.nan
+    if len(differences) > 1 and max(differences) - min(differences) > 1e-12:
+        p = float(stats.ttest_rel([mine[cell] for cell in both], [others[cell] for cell in both]).pvalue)
+    return Comparison(statistics.fmean(differences), p, len(differences))
+
+
+def rows(measured: Iterable[Measured], axes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row of a table for every cell: which it is, and every number of its results."""
+    for one in measured:
+        numbers = {name: value for name, value in one.results.items() if type(value) in (int, float, bool)}
+        yield {
+            "task": one.cell.task,
+            "method": one.cell.method,
+            **dict(zip(axes, one.cell.axes, strict=True)),
+            "seed": one.cell.seed,
+            **numbers,
+        }

@@ -1,0 +1,125 @@
+"""Trains the cells of a study, each in a process of its own, several at a time."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from vip_train.errors import Stopped
+from vip_train.signals import StopRequest
+from vip_train.study.plan import Cell
+
+_POLL = 0.5
+"""Seconds between looks at whether a signal came."""
+
+
+class Failure(NamedTuple):
+    """A cell that did not finish."""
+
+    cell: Cell
+    reason: str
+    """The last line it said."""
+
+
+def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
+    """Trains cells in order, as many at a time as there are devices.
+
+    A cell that fails does not keep the others from being trained. Each writes what it says to a file.
+
+    Args:
+        cells: that are not finished; one that was broken off goes on from its newest checkpoint.
+        devices: one for each worker: the number of a GPU, or "" for the CPU, whose cores the workers share.
+
+    Raises:
+        Stopped: SIGTERM or SIGINT came. The running cells were told, and wrote checkpoints.
+    """
+    free: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    failures: list[Failure] = []
+    running = _Running()
+    with (
+        StopRequest() as stop,
+        tqdm(total=len(cells), desc="study", unit="run", mininterval=1.0) as bar,
+        ThreadPoolExecutor(len(devices)) as pool,
+    ):
+
+        def train(cell: Cell) -> None:
+            device = free.get()
+            try:
+                status = running.run(cell, device, threads)
+            finally:
+                free.put(device)
+            if status is None:
+                return
+            if status:
+                failures.append(Failure(cell, _last_line(cell.log) or f"ended with status {status}"))
+                bar.write(f"failed: {cell.name}: {failures[-1].reason}")
+            bar.update()
+
+        futures = [pool.submit(train, cell) for cell in cells]
+        while not all(future.done() for future in futures):
+            if stop.asked:
+                running.stop()
+            running.wait(_POLL)
+        for future in futures:
+            future.result()
+    if stop.asked:
+        raise Stopped(f"stopped by {stop.name}; the same command continues the study")
+    return failures
+
+
+class _Running:
+    """The processes there are. After `stop` none is begun."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopped = threading.Event()
+        self._ended = threading.Event()
+
+    def run(self, cell: Cell, device: str, threads: int) -> int | None:
+        """Trains a cell to its end; returns its status, None if it was not begun or told to stop."""
+        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
+        command = [sys.executable, "-m", "vip_train.cli", "train", *cell.flags]
+        cell.log.parent.mkdir(parents=True, exist_ok=True)
+        with cell.log.open("wb") as said:
+            with self._lock:
+                if self._stopped.is_set():
+                    return None
+                # In a session of its own Ctrl-C does not reach it twice.
+                process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
+                self._processes.add(process)
+            status = process.wait()
+        with self._lock:
+            self._processes.remove(process)
+            self._ended.set()
+            return None if self._stopped.is_set() and status else status
+
+    def stop(self) -> None:
+        """Tells all processes to write a checkpoint and end."""
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+            for process in self._processes:
+                process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Until a process ends, or so long."""
+        self._ended.wait(seconds)
+        self._ended.clear()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1].removeprefix("vip-train: ") if said else ""

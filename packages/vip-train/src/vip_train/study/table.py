@@ -1,0 +1,119 @@
+"""A study in Markdown: scores, what sets methods apart, and what their prompts do."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vip_train.runs import ENVIRONMENT_FILE
+from vip_train.study.figures import Comparison, Measured, compare, groups, spread
+from vip_train.study.plan import Cell, Study
+
+BELOW = "▼"
+
+_LEGEND = f"""Scores are of the validation split, as shares of 1: mean ± sample standard deviation over seeds (the least).
+*constant* is the best constant answer, chosen on the training split. {BELOW} marks a mean below it: nothing was learned that
+such an answer does not know. *p* is of the paired t test over runs that differ in the method alone, two-sided and not corrected for
+the number of comparisons; the line *all* takes each task and seed as a pair, though tasks differ in how far scores spread."""
+
+
+def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence[Measured], command: str) -> str:
+    """The whole report.
+
+    Args:
+        title: of the study.
+        study: what was asked for.
+        cells: all there should be.
+        measured: those that are finished.
+        command: by which it is made again.
+    """
+    parts = [f"# {title}", _origin(cells, measured, command)]
+    if not measured:
+        return "\n\n".join([*parts, "No run is finished.\n"])
+    parts += [_LEGEND, "## Scores", _scores(study, measured)]
+    if study.baseline is not None and len(study.methods) > 1:
+        parts += [f"## Against {study.baseline}", _comparisons(study, measured, study.baseline)]
+    parts += ["## What is trained, and what its codes do", _prompts(study, measured)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(cells: Sequence[Cell], measured: Sequence[Measured], command: str) -> str:
+    lines = [f"`{command}`", "", f"{len(measured)} of {len(cells)} runs are finished."]
+    if measured and (found := _environment(measured[0].cell.path / ENVIRONMENT_FILE)):
+        packages = ", ".join(f"{name} {found['packages'][name]}" for name in ("vip-train", "torch", "transformers"))
+        lines[-1] += f" First of them: {found['device']}, {found['threads']} threads; Python {found['python']}, {packages}."
+    return "\n".join(lines)
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[-1]
+    except (OSError, ValueError, IndexError):
+        return {}  # it only informs
+    return found
+
+
+def _scores(study: Study, measured: Sequence[Measured]) -> str:
+    lines = []
+    for (task, axes), by_method in groups(measured).items():
+        some = next(iter(by_method.values()))[0]
+        for metric in some.metrics:
+            constant = spread([one.constant(metric) for own in by_method.values() for one in own]).mean
+            found = [_score(by_method.get(method, []), metric, constant) for method in study.methods]
+            lines.append([task, *axes, metric, f"{constant:.3f}", *found])
+    return _table(["task", *study.axes, "metric", "constant", *study.methods], lines)
+
+
+def _score(own: Sequence[Measured], metric: str, constant: float) -> str:
+    if not own:
+        return ""
+    found = spread([one.score(metric) for one in own])
+    text = f"{found.mean:.3f}" + ("" if math.isnan(found.sd) else f" ± {found.sd:.3f} ({found.least:.3f})")
+    return text + (f" {BELOW}" if found.mean < constant else "")
+
+
+def _comparisons(study: Study, measured: Sequence[Measured], baseline: str) -> str:
+    others = [method for method in study.methods if method != baseline]
+    lines = []
+    for (task, axes), by_method in groups(measured).items():
+        theirs = by_method.get(baseline, [])
+        found = [_difference(compare(by_method.get(method, []), theirs)) for method in others]
+        some = next(iter(by_method.values()))[0]
+        lines.append([task, *axes, some.metrics[0], *found])
+    of = {method: [one for one in measured if one.cell.method == method] for method in study.methods}
+    totals = [_difference(compare(of[method], of[baseline])) for method in others]
+    lines.append(["all", *("" for _ in study.axes), "", *totals])
+    return _table(["task", *study.axes, "metric", *others], lines)
+
+
+def _difference(found: Comparison) -> str:
+    if not found.pairs:
+        return ""
+    return f"{found.difference:+.3f}" + ("" if math.isnan(found.p) else f" (p {found.p:.2g})") + f", {found.pairs} pairs"
+
+
+def _prompts(study: Study, measured: Sequence[Measured]) -> str:
+    lines = []
+    for (task, axes), by_method in groups(measured).items():
+        for method, own in by_method.items():
+
+            def mean(name: str, own: Sequence[Measured] = own) -> float:
+                return spread([float(one.results[name]) for one in own]).mean
+
+            codes = [""] * 4
+            if mean("validation_code_perplexity"):
+                codes = [f"{mean('validation_code_perplexity'):.1f}", f"{mean('validation_codes_used'):.0%}"]
+                codes += [f"{mean('validation_input_bits'):.2f}"]
+                codes += [f"{mean('validation_label_bits'):.3f} ({mean('validation_label_bits_shuffled'):.3f})"]
+            counts = [f"{mean('trained_parameters'):,.0f}", f"{mean('validation_nll'):.3f}", f"{mean('seconds'):.0f}"]
+            lines.append([task, *axes, method, *counts, *codes])
+    codes = ["code perplexity", "codes used", "bits on input", "bits on label (shuffled)"]
+    return _table(["task", *study.axes, "method", "trained parameters", "validation loss", "seconds", *codes], lines)
+
+
+def _table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    def row(values: Sequence[str]) -> str:
+        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+    return "\n".join([row(names), "|" + "---|" * len(names), *map(row, lines)])
