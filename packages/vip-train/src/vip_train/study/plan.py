@@ -1,16 +1,18 @@
 """What a study is made of, as its YAML file says it, and the training runs that follow.
 
-    base:                                     # settings of every run, as in a file for --config, nested or with dots
+    config: ../configs/paper.yaml             # optional: a file for --config that every run starts from, seen from this one
+    base:                                     # optional: settings of every run on top of it, nested or with dots
       optimizer: {steps: 300}
     methods:                                  # settings that make a method what it is
       PT: {vip.method: pt, optimizer.prompt_learning_rate: 0.1}
       VIP: {}
-    tasks: [superglue/cb, superglue/rte]      # or with settings of their own, {superglue/cb: {optimizer.steps: 100}}
+    tasks: [superglue/cb, superglue/rte]      # or by name, with settings of their own, {all NLI: {task: anli/r1+anli/r2}}
     seeds: [0, 1, 2]
     axes: {vip.quantizer.codes: [20, 40]}     # optional: any settings, every value with every other
     baseline: PT                              # optional: the method that others are compared with
 
-Of two values for one setting that of the axis wins, then the method's, the task's, the command line's, the base's.
+Of two values for one setting that of the axis wins, then the method's, the task's, the command line's, the base's, and last the
+config's.
 """
 
 import itertools
@@ -36,6 +38,7 @@ Settings = dict[str, Any]
 class Study:
     """A study file; see the top of this module."""
 
+    config: Path | None
     base: Settings
     methods: dict[str, Settings]
     tasks: dict[str, Settings]
@@ -122,7 +125,11 @@ def read_study(path: Path) -> Study:
     baseline = found.get("baseline")
     if baseline is not None and baseline not in methods:
         raise UserError(f"{path}: baseline={baseline} must be one of the methods {', '.join(methods)}")
+    config = found.get("config")
+    if config is not None and not isinstance(config, str):
+        raise UserError(f"{path}: config={config} must be the name of a file")
     return Study(
+        config=None if config is None else path.parent / config,
         base=_flat(path, "base", found.get("base")),
         methods=methods,
         tasks={name: _flat(path, f"tasks.{name}", given) for name, given in tasks.items()},
@@ -142,10 +149,8 @@ def plan(study: Study, output: Path, flags: Sequence[str] = (), *, path: Path = 
         path: of the study file, for messages.
 
     Raises:
-        UserError: a task is unknown, or the settings of a run are refused; the message names the run.
+        UserError: the settings of a run are refused, or its task is unknown; the message names the run.
     """
-    for name in study.tasks:
-        get_task(name)
     cells = [_cell(study, output, flags, path, *which) for which in _cells(study)]
     places: dict[Path, Cell] = {}
     for cell in cells:
@@ -165,10 +170,14 @@ def _cell(
     names = [_as_name(name) for name in (task, method, *axes, f"seed-{seed}")]
     folder, log = output / "runs" / Path(*names), output / "logs" / f"{'_'.join(names)}.log"
     own = {**study.tasks[task], **study.methods[method], **dict(zip(study.axes, values, strict=True))}
-    own |= {"task": task, "optimizer.seed": seed, "output": str(folder)}
-    flags = (*_flags(study.base), *given, *_flags(own))
+    if "task" not in own:
+        own["task"] = task
+    own |= {"optimizer.seed": seed, "output": str(folder)}
+    start = [] if study.config is None else [f"--config={study.config}"]
+    flags = (*start, *_flags(study.base), *given, *_flags(own))
     try:
         config = parse(TrainConfig, flags, prog="vip-train train")
+        get_task(config.task)
     except UserError as error:
         raise UserError(f"{path}: {task}, {', '.join([method, *axes])}: {error}") from error
     return Cell(task, method, tuple(_text(value) for value in values), seed, folder, log, flags, config)

@@ -14,8 +14,8 @@ BELOW = "▼"
 
 _LEGEND = f"""Scores are of the validation split, as shares of 1: mean ± sample standard deviation over seeds (the least).
 *constant* is the best constant answer, chosen on the training split. {BELOW} marks a mean below it: nothing was learned that
-such an answer does not know. *p* is of the paired t test over runs that differ in the method alone, two-sided and not corrected for
-the number of comparisons; the line *all* takes each task and seed as a pair, though tasks differ in how far scores spread."""
+such an answer does not know. *p* is of the paired t test over runs that differ in the method alone, two-sided and not corrected
+for the number of comparisons; the line *all* takes each task and seed as a pair, though tasks differ in how scores spread."""
 
 
 def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence[Measured], command: str) -> str:

@@ -1,0 +1,117 @@
+"""Whole studies as a user starts them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from vip_train.cli import main
+
+COMMAND = [sys.executable, "-m", "vip_train.cli", "study"]
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes study.yaml of PT, seeds 0 and 1, on a CB of 30 rows, into an empty folder that it makes the current one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**values: Any) -> Path:
+        plain: dict[str, Any] = {"methods": {"PT": {"vip.method": "pt"}}, "tasks": ["superglue/cb"], "seeds": [0, 1]}
+        (path := tmp_path / "study.yaml").write_text(yaml.safe_dump(plain | values), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def settings_of_runs(data: Path, tiny_backbone: Path) -> list[str]:
+    steps = ["--optimizer.steps", "2", "--optimizer.batch-size", "8", "--vip.prompt-length", "2"]
+    return ["--data-dir", str(data), "--backbone", str(tiny_backbone), *steps]
+
+
+def test_a_study_ends_in_a_table_and_goes_on_where_it_stopped(
+    small: Callable[..., Path], settings_of_runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = {"PT": {"vip.method": "pt"}, "lost": {"vip.method": "pt", "backbone": "gone"}}
+    small(methods=methods, baseline="PT", seeds=[0])
+    flags = ["study", "study.yaml", *settings_of_runs, "--workers", "2"]
+    assert main(flags) == 2
+    said = capsys.readouterr()
+    assert "2 runs, 0 of them finished; in studies/study" in said.out
+    assert said.err.splitlines()[-1].startswith("vip-train: superglue/cb, lost, seed 0: gone: cannot be loaded")
+    assert "(see studies/study/logs/superglue-cb_lost_seed-0.log)" in said.err
+    table = Path("studies/study/table.md").read_text(encoding="utf-8")
+    assert "1 of 2 runs are finished" in table
+    results = json.loads(Path("studies/study/runs/superglue-cb/PT/seed-0/results.json").read_text(encoding="utf-8"))
+
+    small(baseline="PT", seeds=[0, 1])
+    before = Path("studies/study/runs/superglue-cb/PT/seed-0/results.json").stat().st_mtime_ns
+    assert main(flags) == 0
+    assert "2 runs, 1 of them finished" in capsys.readouterr().out
+    assert Path("studies/study/runs/superglue-cb/PT/seed-0/results.json").stat().st_mtime_ns == before
+    with Path("studies/study/runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["task"], row["method"], row["seed"]) for row in rows] == [("superglue/cb", "PT", str(seed)) for seed in (0, 1)]
+    assert float(rows[0]["validation_accuracy"]) == results["validation_accuracy"]
+    assert "2 of 2 runs are finished" in Path("studies/study/table.md").read_text(encoding="utf-8")
+
+
+def test_a_signal_stops_the_runs_with_checkpoints_and_the_same_command_goes_on(
+    small: Callable[..., Path], settings_of_runs: list[str]
+) -> None:
+    small(seeds=[0])
+    many = ["--optimizer.steps", "1000", "--optimizer.evaluate-every", "1000", "--checkpoint.every", "7"]
+    flags = ["study.yaml", *settings_of_runs, *many, "--output", "there"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = Path("there/runs/superglue-cb/PT/seed-0")
+    with subprocess.Popen([*COMMAND, *flags], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while not list(run.glob("checkpoints/step-*")):
+            assert time.monotonic() < until
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, complained = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert complained.splitlines()[-1] == "vip-train: stopped by SIGTERM; the same command continues the study"
+    reached = max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*"))
+    assert not (run / "results.json").exists()
+    assert main(["study", *flags]) == 0
+    assert f"continues after step {reached}" in Path("there/logs/superglue-cb_PT_seed-0.log").read_text(encoding="utf-8")
+    assert json.loads((run / "results.json").read_text(encoding="utf-8"))["step"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["gone.yaml"], "gone.yaml: no such file"),
+        ([], "study"),
+        (["study.yaml", "--workers", "0"], "workers=0 must be at least 1"),
+        (["study.yaml", "--optimizer.stepz", "3"], "study.yaml: superglue/cb, PT: "),
+        (["--output", "there", "--study", "study.yaml", "--task", "x", "--vip.method", "y"], "superglue/cb, PT: "),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    small: Callable[..., Path], flags: list[str], reason: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small(methods={"PT": {"vip.prompt_length": 3}})
+    assert main(["study", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_finished_runs_of_other_settings_are_refused(
+    small: Callable[..., Path], settings_of_runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(seeds=[0])
+    assert main(["study", "study.yaml", *settings_of_runs]) == 0
+    assert main(["study", "study.yaml", *settings_of_runs, "--vip.prompt-length", "3"]) == 2
+    assert "was finished with vip.prompt_length=2, now it is 3" in capsys.readouterr().err
