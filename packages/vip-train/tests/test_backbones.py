@@ -83,6 +83,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nothing")
 
 
+def test_no_name_is_no_backbone() -> None:
+    with pytest.raises(UserError, match="backbone: must be a folder, a hub id or bundled"):
+        load_backbone("")
+
+
 def test_a_name_that_is_neither_folder_nor_on_the_hub_is_named() -> None:
     refusal("nobody/no-such-model")
 

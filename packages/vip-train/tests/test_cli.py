@@ -221,3 +221,10 @@ def test_arguments_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(sys, "argv", ["vip-train", "nonsense"])
     assert main() == 2
     assert "nonsense" in error_of(capfd.readouterr().err)
+
+
+def test_a_file_the_system_refuses_is_named(flags: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A name of 300 letters is too long for every file system there is."""
+    assert main(["train", *flags, "--output", str(tmp_path / ("a" * 300))]) == 2
+    assert "aaa: File name too long" in error_of(capfd.readouterr().err)
+    assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ def test_an_adapter_of_ours_is_none_of_theirs(saved: Path, backbone: Backbone) -
     assert "peft_type=None" in refusal(saved, backbone, saved / CONFIG)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "", "{", "[]", "\xff"])
 def test_a_broken_configuration_is_named(text: str, foreign: Path, backbone: Backbone) -> None:
     (foreign / CONFIG).write_bytes(text.encode("latin-1"))
     refusal(foreign, backbone, foreign / CONFIG)
@@ -136,6 +136,9 @@ def test_a_file_that_is_no_array_is_named(backbone: Backbone, tmp_path: Path) ->
     for content in (b"", b"PK\x03\x04", b"\x93NUMPY", b"text"):
         path.write_bytes(content)
         refusal(path, backbone)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000)}\n"  # 4 PB
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    refusal(path, backbone)
     with path.open("wb") as file:
         np.savez(file, a=np.zeros(3))
     refusal(path, backbone)

@@ -100,3 +100,11 @@ def test_the_folder_before_may_be_relative(tmp_path: Path, monkeypatch: pytest.M
     with new_folder(Path("target")) as temporary:
         fill(temporary)
     assert everything(tmp_path) == {"target", "target/file.txt"}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_link_to_nothing_is_refused(replace: bool, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="link: is a link to nothing"), new_folder(tmp_path / "link", replace=replace):
+        pass
+    assert everything(tmp_path) == {"link"}

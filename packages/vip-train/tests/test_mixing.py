@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from vip_train.errors import UserError
 from vip_train.mixing import Mixing
 from vip_train.order import Shuffled
 from vip_train.tasks import Example
@@ -69,3 +70,9 @@ def test_batches_of_an_epoch_are_its_rows_in_another_order(window: int) -> None:
         rows = [row for step in range(epoch * 10, epoch * 10 + 10) for row in batches.rows(step + 1)]
         assert sorted(rows) == sorted(mixing.rows(epoch).tolist())
         assert rows != mixing.rows(epoch).tolist()
+
+
+@pytest.mark.parametrize("weight", [1e300, 1e-300, 1e9])
+def test_weights_that_make_an_endless_epoch_are_refused(weight: float) -> None:
+    with pytest.raises(UserError, match="weights are too far apart"):
+        Mixing(examples(a=3, b=3), {"a": weight, "b": 1}, seed=0)

@@ -111,6 +111,16 @@ def test_metrics_after_the_checkpoint_are_written_anew(killed: Path, config: Tra
     assert leavings(killed) == whole
 
 
+@pytest.mark.parametrize("line", ["torn", "3", '{"steps": 1}', '{"step": "x"}'])
+def test_a_damaged_line_of_the_metrics_is_named(killed: Path, config: TrainConfig, line: str) -> None:
+    path = killed / "metrics.jsonl"
+    before = f"{line}\n{path.read_text(encoding='utf-8')}"
+    path.write_text(before, encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:1: is no line of metrics"):
+        train(config)
+    assert path.read_text(encoding="utf-8") == before
+
+
 @pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_every_method_and_optimizer_goes_on(

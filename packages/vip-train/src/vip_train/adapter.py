@@ -234,7 +234,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         return AdapterConfig(**{**found, "vip": VIPConfig(**vip), "answers": answers})
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, so {folder} is not an adapter") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from error
 
 

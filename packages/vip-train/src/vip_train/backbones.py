@@ -75,6 +75,8 @@ def load_backbone(
     """
     if precision in QUANTIZED:
         check_quantized(precision, sharded=sharded is not None)
+    if not name:
+        raise UserError(f"backbone: must be a folder, a hub id or {BUNDLED}, no name is given")
     dtype = backbone_dtype(precision, torch.device(device))
     source = backbone_folder(name)
     if Path(source).is_absolute() and not Path(source).is_dir():

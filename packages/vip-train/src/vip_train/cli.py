@@ -30,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"vip-train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"vip-train: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except Stopped as error:
         if is_first():
             print(f"vip-train: {error}", file=sys.stderr)

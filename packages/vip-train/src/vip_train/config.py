@@ -188,7 +188,7 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
     Raises:
         UserError: an unknown flag or key, a value of the wrong type or out of range, or an unreadable YAML file.
     """
-    parser = parser_for(kind, prog, description)
+    parser = parser_for(kind, prog, description)  # type: ignore[arg-type]  # a class is hashable
     try:
         parsed = parser.parse_args([_underscored(argument) for argument in arguments])
         _check_values(kind, parsed, "")

@@ -80,7 +80,7 @@ def _read_npy(path: Path) -> Tensor:
             found: Any = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise UserError(f"{path}: is no plain array in numpy's format: {' '.join(str(error).split())}") from error
     if found.ndim != 2 or not found.size or found.dtype.kind != "f":
         raise UserError(f"{path}: holds {found.dtype} of shape {found.shape}, floating-point numbers [P, D] were expected")
@@ -119,7 +119,7 @@ def _read_peft_config(path: Path) -> tuple[int, int]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, so {path.parent} is no folder of PEFT's") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds {type(found).__name__}, an object was expected")

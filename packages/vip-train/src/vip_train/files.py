@@ -21,6 +21,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         UserError: `target` is in use, is a file, or its parent cannot be written.
     """
+    if target.is_symlink() and not target.exists():
+        raise UserError(f"{target}: is a link to nothing, a folder is to be written there")
     if target.exists() and not target.is_dir():
         raise UserError(f"{target}: is a file, a folder is to be written there")
     if not replace and target.is_dir() and any(target.iterdir()):

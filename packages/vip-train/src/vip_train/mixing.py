@@ -7,7 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vip_train.errors import UserError
 from vip_train.tasks import Example
+
+_MOST_ROWS = 10**8
+"""Of an epoch, each 8 bytes a few times over."""
 
 
 class _Share(NamedTuple):
@@ -27,6 +31,9 @@ class Mixing:
         examples: of the training split, from one part or several.
         weights: of the parts by `Example.task`; each above 0 for which there are examples.
         seed: of the order.
+
+    Raises:
+        UserError: the weights would repeat a part so often that an epoch is too large to be drawn up.
     """
 
     def __init__(self, examples: Sequence[Example], weights: Mapping[str, float], seed: int) -> None:
@@ -35,6 +42,10 @@ class Mixing:
         for row, example in enumerate(examples):
             members.setdefault(example.task, []).append(row)
         longest = max(len(rows) / weights[name] for name, rows in members.items())
+        if not longest * sum(weights[name] for name in members) < _MOST_ROWS:
+            raise UserError(
+                f"task: its weights are too far apart, {len(examples)} examples would make {_MOST_ROWS:,} rows or more an epoch"
+            )
         self._shares = [_Share(torch.tensor(rows), max(1, round(longest * weights[name]))) for name, rows in members.items()]
 
     def __len__(self) -> int:

@@ -130,7 +130,7 @@ class RunFolder:
         with self._writing(METRICS_FILE):
             metrics = self.path / METRICS_FILE
             if metrics.exists():
-                replace_file(metrics, b"".join(_lines_until(metrics.read_bytes(), step)))
+                replace_file(metrics, b"".join(_lines_until(metrics, step)))
             if (self.path / CONFIG_FILE).read_bytes() != text:
                 replace_file(self.path / CONFIG_FILE, text)
             path = self.path / ENVIRONMENT_FILE
@@ -195,8 +195,11 @@ def difference_that_matters(before: Any, now: dict[str, Any]) -> tuple[str, Any,
     return None
 
 
-def _lines_until(metrics: bytes, step: int) -> Iterator[bytes]:
+def _lines_until(metrics: Path, step: int) -> Iterator[bytes]:
     """The whole lines up to a step; a line that was being written when the process died has no end."""
-    for line in metrics.splitlines(keepends=True):
-        if line.endswith(b"\n") and json.loads(line)["step"] <= step:
-            yield line
+    for number, line in enumerate(metrics.read_bytes().splitlines(keepends=True), start=1):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                yield line
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{metrics}:{number}: is no line of metrics; remove it to go on") from error

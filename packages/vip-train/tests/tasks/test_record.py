@@ -44,6 +44,13 @@ def test_the_published_layout(put: Callable[..., Path], tmp_path: Path) -> None:
     assert RECORD.load("train", tmp_path) == EXAMPLES
 
 
+def test_a_blank_answer_is_no_target(put: Callable[..., Path], tmp_path: Path) -> None:
+    row = copy.deepcopy(PUBLISHED)
+    row["qas"][0]["answers"].insert(0, {"start": 0, "end": 0, "text": " "})
+    put("ReCoRD/train.jsonl", [row])
+    assert RECORD.load("train", tmp_path)[0] == EXAMPLES[0]._replace(references=(" ", "Ada", "ADA"))
+
+
 def test_the_hubs_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"passage": TEXT, "query": query, "entities": ["Ada", "Bo"], "answers": answers, "idx": {"passage": 1, "query": 5}}

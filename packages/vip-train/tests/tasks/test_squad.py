@@ -41,6 +41,13 @@ def test_the_published_document(name: str, put: Callable[..., Path], tmp_path: P
     assert SQUAD.load("train", tmp_path) == EXAMPLES
 
 
+def test_a_blank_answer_is_no_target(put: Callable[..., Path], tmp_path: Path) -> None:
+    document = copy.deepcopy(PUBLISHED)
+    document["data"][1]["paragraphs"][0]["qas"][0]["answers"].insert(0, {"answer_start": 0, "text": " "})
+    put("squad/train-v1.1.json", document)
+    assert SQUAD.load("train", tmp_path)[0] == EXAMPLES[0]._replace(references=(" ", "Bo", "On Bo"))
+
+
 def test_the_hubs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"id": "1", "title": "B", "context": "On Bo and the café.", "question": question, "answers": {"text": answers}}

@@ -37,14 +37,15 @@ def read_record(path: Path) -> Iterator[Placed]:
 
 def _parse(place: str, row: Row) -> Iterator[Reading]:
     answers = tuple(dict.fromkeys(strings(place, row, "answers")))
-    if not any(answer.strip() for answer in answers):
+    target = next((answer for answer in answers if answer.strip()), None)
+    if target is None:
         raise UserError(f"{place}: field 'answers' has no answer")
     texts = {
         "query": field(place, row, "query", str),
         "entities": ", ".join(dict.fromkeys(strings(place, row, "entities"))),
         "passage": _sentences(field(place, row, "passage", str)),
     }
-    yield Reading(texts, answers[0], references=answers)
+    yield Reading(texts, target, references=answers)
 
 
 def _sentences(passage: str) -> str:

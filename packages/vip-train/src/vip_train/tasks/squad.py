@@ -28,9 +28,10 @@ def read_squad(path: Path) -> Iterator[Placed]:
 
 def _parse(place: str, row: Row) -> Iterator[Reading]:
     answers = tuple(dict.fromkeys(strings(place, field(place, row, "answers", dict), "text")))
-    if not any(answer.strip() for answer in answers):
+    target = next((answer for answer in answers if answer.strip()), None)
+    if target is None:
         raise UserError(f"{place}: field 'answers' has no answer")
-    yield Reading({name: field(place, row, name, str) for name in ("question", "context")}, answers[0], references=answers)
+    yield Reading({name: field(place, row, name, str) for name in ("question", "context")}, target, references=answers)
 
 
 SQUAD = TextTask(
