@@ -1,5 +1,6 @@
 """The README's examples run as printed, its commands are understood, and its table of settings is that of the code."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -14,14 +15,17 @@ from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load
 from vip_train.commands.export_prompt import ExportConfig
 from vip_train.commands.import_prompt import ImportConfig
 from vip_train.commands.push import PushConfig
+from vip_train.commands.study import StudyConfig, divide
 from vip_train.config import parse
 from vip_train.metrics import METRICS
 from vip_train.pretrain.loop import PretrainConfig
+from vip_train.study.plan import plan, read_study
 
 PACKAGE = Path(__file__).parent.parent
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
 # HUB runs in test_hub.py, where there is one.
 USE, MIXED, HUB, EXCHANGE, TASK = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+(STUDY,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 CONFIGS = {"pretrain": PretrainConfig, "import": ImportConfig, "export": ExportConfig, "push": PushConfig}
 COMMANDS = re.findall(r"^    (.*(?:run\.py|vip-train \w+).*)$", README, flags=re.MULTILINE)
 
@@ -85,10 +89,25 @@ def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command: str) -> None:
     before, name, after = re.split(r"(run\.py|vip-train \w+)", command, maxsplit=1)
+    if name.endswith("study"):
+        own, others = divide(shlex.split(after))
+        config = parse(StudyConfig, own, prog=name)
+        path = PACKAGE.parent.parent / config.study
+        assert plan(dataclasses.replace(read_study(path), seeds=(0,)), Path("x"), others, path=path)
+        return
     kind: Any = CONFIGS.get(name.split()[-1], TrainConfig)
     assert isinstance(parse(kind, shlex.split(after), prog=name), kind)
     if "run.py" in name:
         assert (PACKAGE.parent.parent / f"{before.split()[-1]}{name}").is_file()
+
+
+def test_the_example_of_a_study_is_one(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(PACKAGE / "configs")
+    path = tmp_path / "studies" / "example.yaml"
+    path.parent.mkdir()
+    path.write_text(STUDY, encoding="utf-8")
+    study = read_study(path)
+    assert len(plan(study, tmp_path)) == len(study.methods) * len(study.tasks) * len(study.seeds) * 2
 
 
 def test_there_are_commands() -> None:

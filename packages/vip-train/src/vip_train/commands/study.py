@@ -37,10 +37,7 @@ class StudyConfig:
 
 def run(arguments: Sequence[str]) -> None:
     """Trains what is not finished yet, and writes the table of all that is."""
-    given = list(arguments)
-    if given and not given[0].startswith("-"):
-        given = ["--study", *given]
-    own, others = _divide(given)
+    own, others = divide(arguments)
     config = parse(StudyConfig, own, prog="vip-train study", description=StudyConfig.__doc__ or "")
     study = read_study(config.study)
     output = config.output or Path("studies") / config.study.stem
@@ -59,8 +56,9 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(_complaint(failures))
 
 
-def _divide(given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of this command and those of the runs."""
+def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of this command and those of the runs. What stands before any flag is the study's file."""
+    given = ["--study", *arguments] if arguments and not arguments[0].startswith("-") else arguments
     names = {f"--{field.name}" for field in fields(StudyConfig)} | {"--help", "-h"}
     own: list[str] = []
     others: list[str] = []
