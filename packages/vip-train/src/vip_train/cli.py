@@ -57,6 +57,8 @@ def _run(given: list[str]) -> int:
 
 def _flush(status: int) -> int:
     """Writes what stdout still holds back; returns the exit status, which is another one if that fails."""
+    if sys.stdout is None:  # a shell may have closed it
+        return status
     try:
         sys.stdout.flush()
     except OSError as error:

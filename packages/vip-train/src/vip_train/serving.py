@@ -67,8 +67,8 @@ def other_answers(adapter: AdapterConfig, task: Task) -> str:
     """A line that says how the answers of a task are not those the adapter was trained for; empty if they are."""
     if fixed_answers(task) == adapter.answers:
         return ""
-    trained = f"{adapter.task or 'a task without a name'}, {_listed(adapter.answers)}"
-    return f"answers are those of {task.name}, {_listed(fixed_answers(task))}; the adapter was trained for those of {trained}"
+    trained = f"{adapter.task or 'a task without a name'} ({_listed(adapter.answers)})"
+    return f"the answers are those of {task.name} ({_listed(fixed_answers(task))}); the adapter was trained for {trained}"
 
 
 def _listed(answers: tuple[str, ...]) -> str:

@@ -93,7 +93,8 @@ class Sources:
     def _lines(self) -> Iterator[bytes]:
         try:
             if self._path == STANDARD:
-                yield from sys.stdin.buffer
+                # A shell may have closed it; then Python has none.
+                yield from sys.stdin.buffer if sys.stdin else ()
             else:
                 with gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb") as lines:
                     yield from lines

@@ -73,6 +73,8 @@ def _evaluate(config: EvaluateConfig, write: Write | None) -> dict[str, Any]:
     # A mixture has no training examples of parts that are evaluated only.
     there = {example.task for example in examples}
     scoring = Scoring({part: one for part, one in task.parts.items() if part in there}, task.weights)
+    # Before the clock starts: metrics import libraries that take seconds.
+    constant = scoring.baseline(examples, examples)
     lines = _Lines(examples, scoring, config.codes)
     world = World(rank=0, size=1, device=adapter.model.backbone.device)
     throughput = Throughput()
@@ -92,7 +94,6 @@ def _evaluate(config: EvaluateConfig, write: Write | None) -> dict[str, Any]:
         for row, answer in enumerate(found.answers):
             write(lines.record(row, answer))
     print(throughput, file=sys.stderr)
-    constant = scoring.baseline(examples, examples)
     return {
         "task": name,
         "split": config.split,
