@@ -42,7 +42,7 @@ class PredictConfig(LoadingConfig):
     """How codes are selected; by default as the adapter says."""
     batch_size: int = 32
     """Rows per pass."""
-    length_window: int = 8
+    length_window: int = 4
     """Batches that are read together and sorted by length, so that less is padded. With 1 the answers of a batch are written
     before the next one is read."""
     max_new_tokens: int = 16
