@@ -88,10 +88,8 @@ def test_the_line_of_an_answer_is_as_printed(
     assert main(["predict", "--adapter", "runs/forms-1/adapter"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == list(shown)
-    for name, value in found.items():
-        assert type(value) is type(shown[name]), name
-    assert found["id"] == shown["id"]
-    # This adapter has other answers and fewer prompt tokens than the one of the README.
+    assert (found["line"], found["id"]) == (shown["line"], shown["id"])
+    # The adapter here is not trained, so the rest of the line is compared with the task and the settings of training.
     forms = TASKS["forms"]
     assert tuple(shown["scores"]) == tuple(forms.answers.values())
     assert shown["prediction"] == max(shown["scores"], key=shown["scores"].__getitem__)
