@@ -1,6 +1,7 @@
 """The commands as a user meets them: what they print, their exit status, and one line on stderr for every mistake."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from vip_train import load_adapter
 from vip_train.cli import main
+from vip_train.commands import COMMANDS, Command
 from vip_train.errors import UserError
 
 RUN = Path(__file__).parent.parent / "run.py"
@@ -228,3 +230,29 @@ def test_a_file_the_system_refuses_is_named(flags: list[str], tmp_path: Path, ca
     assert main(["train", *flags, "--output", str(tmp_path / ("a" * 300))]) == 2
     assert "aaa: File name too long" in error_of(capfd.readouterr().err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_control_c_is_a_line_and_a_status(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "push", Command(interrupted, ""))
+    assert main(["push"]) == 130
+    assert error_of(capfd.readouterr().err) == "vip-train: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "status", "said"),
+    [("/dev/full", 2, "vip-train: <stdout>: cannot be written: No space left on device\n"), ("&-", 0, "")],
+)
+def test_stdout_that_takes_nothing_is_no_traceback(stdout: str, status: int, said: str, execute: Callable[..., Any]) -> None:
+    run = execute("bash", "-c", f"{sys.executable} -m vip_train.cli --help >{stdout}", PYTHONUNBUFFERED="")
+    assert (run.returncode, run.stderr) == (status, said)
+
+
+def test_a_reader_that_is_gone_is_a_status(execute: Callable[..., Any], tmp_path: Path) -> None:
+    # The fifo's reader is this shell itself, which closes it before anything is written.
+    os.mkfifo(tmp_path / "fifo")
+    script = f"exec 3<>{tmp_path}/fifo 4>{tmp_path}/fifo 3<&-; {sys.executable} -m vip_train.cli --help >&4"
+    run = execute("bash", "-c", script, PYTHONUNBUFFERED="")
+    assert (run.returncode, run.stderr) == (141, "")

@@ -9,7 +9,7 @@ import torch
 from vip_core import QuantizerConfig
 from vip_train.backbones import Backbone
 from vip_train.data import encode_answers, encode_sources
-from vip_train.evaluation import Evaluation, evaluate
+from vip_train.evaluation import Evaluation, Seen, evaluate
 from vip_train.model import VIPModel
 from vip_train.scoring import Scoring
 from vip_train.tasks import Example
@@ -171,3 +171,23 @@ def test_bits_on_labels_are_not_asked_of_free_text(build: Build, examples: list[
     found = evaluate(build(), split, Scoring.among(()), backbone.tokenizer, ALONE)
     assert found.selection.label_bits == pytest.approx(0, abs=1e-6)
     assert found.selection.input_bits == pytest.approx(measure(build(), examples, backbone).selection.input_bits, rel=1e-4)
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, ()])
+def test_who_watches_sees_each_example_once_and_changes_nothing(
+    answers: tuple[str, ...], build: Build, examples: list[Example], backbone: Backbone
+) -> None:
+    model, split, scoring = build(), TokenisedSplit(examples, backbone.tokenizer, 480), Scoring.among(answers)
+    batches: list[Seen] = []
+    found = evaluate(model, split, scoring, backbone.tokenizer, ALONE, batch_size=4, observe=batches.append)
+    assert found == evaluate(model, split, scoring, backbone.tokenizer, ALONE, batch_size=4)
+    assert sorted(row for seen in batches for row in seen.row_B.tolist()) == list(range(11))
+    assert sum(float(seen.nll_B.sum()) for seen in batches) / 11 == pytest.approx(found.nll)
+    for seen in batches:
+        assert tuple(seen.choices) == answers
+        assert seen.nll_BA.shape == (len(seen.row_B), len(answers))
+        assert seen.weight_BPK.shape == (len(seen.row_B), 3, 7)
+        for row, nll, nll_A in zip(seen.row_B.tolist(), seen.nll_B.tolist(), seen.nll_BA.tolist(), strict=True):
+            if answers:
+                assert answers[nll_A.index(min(nll_A))] == found.answers[row]
+                assert nll_A[answers.index(examples[row].target)] == nll

@@ -182,3 +182,13 @@ def test_a_mistake_in_a_command_is_one_line(
     assert line.startswith("vip-train: ")
     assert said in line
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1])
+def test_a_source_length_that_training_would_refuse_is_refused_by_the_command(
+    length: int, foreign: Path, tiny_backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--prompt", str(foreign), "--backbone", str(tiny_backbone), "--output", str(tmp_path / "ours")]
+    assert main(["import", *flags, "--max-source-length", str(length)]) == 2
+    assert capfd.readouterr().err == f"vip-train: max_source_length={length} must be at least 2\n"
+    assert not (tmp_path / "ours").exists()

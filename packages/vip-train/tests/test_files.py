@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from vip_train.errors import UserError
-from vip_train.files import new_folder
+from vip_train.files import new_file, new_folder
 
 
 def fill(folder: Path, text: str = "new") -> None:
@@ -108,3 +108,41 @@ def test_a_link_to_nothing_is_refused(replace: bool, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="link: is a link to nothing"), new_folder(tmp_path / "link", replace=replace):
         pass
     assert everything(tmp_path) == {"link"}
+
+
+# --- files ---
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with new_file(target) as file:
+        file.write(b"new")
+        assert not target.exists()
+        assert [path.parent for path in tmp_path.iterdir()] == [tmp_path], "a rename is only safe within one file system"
+    assert everything(tmp_path) == {"file.txt"}
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_is_there_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(UserError, match="is there already"), new_file(target):
+        pass
+    with pytest.raises(UserError, match="broken off"), new_file(target, replace=True):
+        raise UserError("broken off")
+    assert (everything(tmp_path), target.read_text()) == ({"file.txt"}, "old")
+    with new_file(target, replace=True) as file:
+        file.write(b"new")
+        assert target.read_text() == "old"
+    assert (everything(tmp_path), target.read_text()) == ({"file.txt"}, "new")
+
+
+@pytest.mark.parametrize("name", ["folder", "gone/file.txt", "file.txt/file.txt"])
+def test_where_no_file_can_be_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(UserError) as caught, new_file(tmp_path / name, replace=True):
+        pass
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert everything(tmp_path) == {"folder", "file.txt"}

@@ -127,3 +127,21 @@ def test_free_text_is_written_from_the_selection_that_is_reported(
     # Whatever was put before the texts, for reporting or for writing, has one and the same selection.
     for weight_BPK in made:
         assert torch.equal(weight_BPK, torch.stack([one.weight_PK for one in found]))
+
+
+def test_settings_of_the_backbone_for_writing_do_not_count(
+    make: Make, talkative: Backbone, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = make(answers=())
+    adapter = adapter._replace(model=VIPModel(talkative.model, adapter.model.prompt))
+    expected = [found.answer for found in predict(adapter, texts, max_new_tokens=5)]
+    monkeypatch.setattr(talkative.model.generation_config, "num_beams", 4)
+    monkeypatch.setattr(talkative.model.generation_config, "do_sample", True)
+    assert [found.answer for found in predict(adapter, texts, max_new_tokens=5)] == expected
+
+
+def test_the_tokens_that_were_read_are_counted(make: Make, texts: list[str]) -> None:
+    adapter = make(max_source_length=9)
+    expected = [min(9, len(adapter.tokenizer(text)["input_ids"])) for text in texts]
+    assert [found.source_tokens for found in predict(adapter, texts)] == expected
+    assert len(set(expected)) > 1

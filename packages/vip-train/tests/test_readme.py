@@ -1,10 +1,13 @@
 """The README's examples run as printed, its commands are understood, and its table of settings is that of the code."""
 
 import dataclasses
+import io
 import json
 import re
 import shlex
+import sys
 from functools import reduce
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 from vip_core import VIPConfig, VIPPrompt
 from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load_backbone
+from vip_train.cli import main
+from vip_train.commands.evaluate import EvaluateConfig
 from vip_train.commands.export_prompt import ExportConfig
 from vip_train.commands.import_prompt import ImportConfig
+from vip_train.commands.predict import PredictConfig
 from vip_train.commands.push import PushConfig
 from vip_train.commands.study import StudyConfig, divide
 from vip_train.config import parse
@@ -26,7 +32,14 @@ README = (PACKAGE / "README.md").read_text(encoding="utf-8")
 # HUB runs in test_hub.py, where there is one.
 USE, MIXED, HUB, EXCHANGE, TASK = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 (STUDY,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-CONFIGS = {"pretrain": PretrainConfig, "import": ImportConfig, "export": ExportConfig, "push": PushConfig}
+CONFIGS = {
+    "pretrain": PretrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "import": ImportConfig,
+    "export": ExportConfig,
+    "push": PushConfig,
+}
 COMMANDS = re.findall(r"^    (.*(?:run\.py|vip-train \w+).*)$", README, flags=re.MULTILINE)
 
 
@@ -69,6 +82,27 @@ def test_the_example_of_exchange_runs_as_printed(bundled: Path, monkeypatch: pyt
     assert json.loads(Path("PEFT_FOLDER/adapter_config.json").read_text())["num_virtual_tokens"] == 4
 
 
+def test_the_line_of_an_answer_is_as_printed(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bundled)
+    (asked,) = re.findall(r"^    echo '(.*)' \| vip-train predict --adapter runs/forms-1/adapter$", README, re.MULTILINE)
+    (shown,) = map(json.loads, re.findall(r'^    (\{"line": .*\})$', README, re.MULTILINE))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(asked.encode())))
+    assert main(["predict", "--adapter", "runs/forms-1/adapter"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == list(shown)
+    assert (found["line"], found["id"]) == (shown["line"], shown["id"])
+    # The adapter here is not trained, so the rest of the line is compared with the task and the settings of training.
+    forms = TASKS["forms"]
+    assert tuple(shown["scores"]) == tuple(forms.answers.values())
+    assert shown["prediction"] == max(shown["scores"], key=shown["scores"].__getitem__)
+    assert sum(shown["scores"].values()) == pytest.approx(1, abs=1e-4)
+    vip = TrainConfig().vip
+    assert len(shown["codes"]) == vip.prompt_length
+    assert set(shown["codes"]) <= set(range(vip.quantizer.codes))
+
+
 @pytest.mark.parametrize("command", re.findall(r"`vip-train (push .*?)`", README))
 def test_commands_within_text_are_understood(command: str) -> None:
     name, *flags = shlex.split(command)
@@ -96,7 +130,9 @@ def test_commands_are_understood(command: str) -> None:
         assert plan(dataclasses.replace(read_study(path), seeds=(0,)), Path("x"), others, path=path)
         return
     kind: Any = CONFIGS.get(name.split()[-1], TrainConfig)
-    assert isinstance(parse(kind, shlex.split(after), prog=name), kind)
+    # What comes before or behind in a shell is not ours.
+    flags = list(takewhile(lambda word: word not in ("|", ">"), shlex.split(after)))
+    assert isinstance(parse(kind, flags, prog=name), kind)
     if "run.py" in name:
         assert (PACKAGE.parent.parent / f"{before.split()[-1]}{name}").is_file()
 

@@ -4,7 +4,7 @@ B batch, N examples of the split, A answers, T target tokens.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,19 +18,30 @@ from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
 
 
+class Answered(NamedTuple):
+    """How likely answers to a batch are."""
+
+    nll_B: Tensor
+    """Negative log-likelihood of the right answers, in nats."""
+    nll_BA: Tensor
+    """That of each of `Answering.choices`; A = 0 where answers are written."""
+
+
 class Answering(Protocol):
     """Collects the answers of a split."""
 
-    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+    @property
+    def choices(self) -> Sequence[str]:
+        """All answers that are scored, those of every task of a mixture; none where answers are written."""
+
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Answered:
         """Answers a batch and keeps that.
 
         Args:
             prompted: from `VIPModel.put_prompt`.
             batch: the same examples.
-            row_B: where they stand in the split; a process that answers rows of another one gives none, [0].
-
-        Returns:
-            Negative log-likelihood of the right answers, [B] in nats.
+            row_B: where they stand in the split; a process that answers rows of another one gives none, [0], and gets
+                none.
         """
 
     def texts(self) -> list[str]:
@@ -59,7 +70,7 @@ class Choosing:
         # In a mixture rows have different choices: all are scored, those of other tasks left out.
         kinds = {own: number for number, own in enumerate(dict.fromkeys(choices))}
         answers = list(dict.fromkeys(answer for own in kinds for answer in own))
-        self._model, self._world, self._answers = model, world, answers
+        self._model, self._world, self.choices = model, world, answers
         self._answers_AT = encode_answers(answers, tokenizer).to(world.device)
         self._kind_N = torch.tensor([kinds[own] for own in choices], device=world.device)
         self._barred_KA = torch.tensor([[answer not in own for answer in answers] for own in kinds], device=world.device)
@@ -68,17 +79,17 @@ class Choosing:
         self._right_N = torch.tensor(right, device=world.device)
         self._chosen_N = torch.zeros_like(self._right_N)
 
-    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Answered:
         """See `Answering`."""
         nll_BA = self._model.score_answers(prompted, self._answers_AT)
         if not len(row_B):
-            return nll_BA.new_zeros(0)
+            return Answered(nll_BA.new_zeros(0), nll_BA[:0])
         self._chosen_N[row_B] = nll_BA.masked_fill(self._barred_KA[self._kind_N[row_B]], float("inf")).argmin(1)
-        return nll_BA.gather(1, self._right_N[row_B, None])[:, 0]
+        return Answered(nll_BA.gather(1, self._right_N[row_B, None])[:, 0], nll_BA)
 
     def texts(self) -> list[str]:
         """See `Answering`."""
-        return [self._answers[number] for number in self._world.sum_(self._chosen_N).tolist()]
+        return [self.choices[number] for number in self._world.sum_(self._chosen_N).tolist()]
 
 
 class Writing:
@@ -96,6 +107,7 @@ class Writing:
         self, model: VIPModel, split: TokenisedSplit, row_N: Tensor, tokenizer: PreTrainedTokenizerBase, world: World
     ) -> None:
         self._model, self._world, self._tokenizer = model, world, tokenizer
+        self.choices: Sequence[str] = ()
         self._limit = int(split.target_length_N[row_N].max())
         # Where the backbone is sharded every token is a collective: who has written all goes along until all have.
         sharded = any(is_sharded(parameter) for parameter in model.backbone.parameters())
@@ -103,16 +115,16 @@ class Writing:
         # Generation puts a start token before what it writes. Sums over processes are exact: one writes a row, others add 0.
         self._written_NT = torch.zeros(len(split), self._limit + 1, dtype=torch.int64, device=world.device)
 
-    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Tensor:
+    def answer(self, prompted: Prompted, batch: Batch, row_B: Tensor) -> Answered:
         """See `Answering`."""
         every_B = torch.arange(len(batch.labels), device=batch.labels.device)
         nll_B = self._model.score_targets(prompted, every_B, batch.labels)
         id_BT = self._model.write(prompted, max_new_tokens=self._limit, do_sample=False, num_beams=1, synced_gpus=self._synced)
         if not len(row_B):
-            return nll_B.new_zeros(0)
+            return Answered(nll_B.new_zeros(0), nll_B.new_zeros(0, 0))
         self._written_NT[row_B] = self._tokenizer.pad_token_id
         self._written_NT[row_B, : id_BT.shape[1]] = id_BT
-        return nll_B
+        return Answered(nll_B, nll_B.new_zeros(len(nll_B), 0))
 
     def texts(self) -> list[str]:
         """See `Answering`."""

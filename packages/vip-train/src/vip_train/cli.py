@@ -1,5 +1,6 @@
 """The command line: finds the command, and turns what went wrong into one line and an exit status."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,13 +11,30 @@ from vip_train.world import is_first
 STOPPED = 75
 """Exit status of a run that a signal stopped after a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and SIGINT's number, as shells have it."""
+
+UNREAD = 141
+"""Exit status when nobody reads stdout any more, as in `| head -1`: 128 and SIGPIPE's number, as shells have it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status.
 
     0: done. 2: one line on stderr says what is wrong. 75: a signal stopped the run, and the same command continues it.
+    130: Ctrl-C. 141: nobody reads stdout any more.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("vip-train: interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        status = UNREAD
+    return _flush(status)
+
+
+def _run(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(_usage(), end="")
         return 0 if given else 2
@@ -40,6 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"vip-train: {error}", file=sys.stderr)
         return STOPPED
     return 0
+
+
+def _flush(status: int) -> int:
+    """Writes what stdout still holds back; returns the exit status, which is another one if that fails."""
+    if sys.stdout is None:  # a shell may have closed it
+        return status
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python tries once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return status or UNREAD
+        if not status:
+            print(f"vip-train: <stdout>: cannot be written: {error.strerror}", file=sys.stderr)
+        return status or 2
+    return status
 
 
 def _usage() -> str:

@@ -1,6 +1,6 @@
-"""Scores and code use of a prompt on a split. B batch, N examples."""
+"""Scores and code use of a prompt on a split. B batch, N examples, A answers, P prompt tokens, K codes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +33,21 @@ class Evaluation(NamedTuple):
         return {**scores, "nll": self.nll, **self.selection._asdict()}
 
 
+class Seen(NamedTuple):
+    """One batch of an evaluation, for who wants more than its figures."""
+
+    row_B: Tensor
+    """Where its examples stand in the split."""
+    nll_B: Tensor
+    """Negative log-likelihood of the right answers, in nats."""
+    choices: Sequence[str]
+    """A texts that were scored; in a mixture also those of other tasks. None where answers are written."""
+    nll_BA: Tensor
+    """Of each of them."""
+    weight_BPK: Tensor
+    """What the prompt tokens selected; K = 0 without a codebook."""
+
+
 @torch.no_grad()
 def evaluate(
     model: VIPModel,
@@ -42,6 +57,7 @@ def evaluate(
     world: World,
     *,
     batch_size: int = 64,
+    observe: Callable[[Seen], None] | None = None,
 ) -> Evaluation:
     """Answers every example once, over all processes together.
 
@@ -55,6 +71,7 @@ def evaluate(
         tokenizer: of the backbone.
         world: the processes.
         batch_size: examples of a process per pass.
+        observe: is given each batch of this process. Batches come sorted by length.
     """
     was_training = model.training
     model.eval()
@@ -75,7 +92,7 @@ def evaluate(
             answering = Choosing(model, split, choices, tokenizer, world)
         else:
             answering = Writing(model, split, row_N, tokenizer, world)
-        _answer(model, split, row_N.split(batch_size), answering, tally, nll_N, world)
+        _answer(model, split, row_N.split(batch_size), answering, tally, nll_N, world, observe)
         texts = answering.texts()
         for row in row_N.tolist():
             answers[row] = texts[row]
@@ -92,6 +109,7 @@ def _answer(
     tally: SelectionTally,
     nll_N: Tensor,
     world: World,
+    observe: Callable[[Seen], None] | None,
 ) -> None:
     """Answers batches of rows in one way, this process's share of them."""
     # Where the backbone is sharded a forward is a collective, so each process makes as many as the others. One that has no
@@ -101,6 +119,9 @@ def _answer(
         batch = split.batch(row_B.tolist()).to(world.device)
         prompted = model.put_prompt(batch.input_ids, batch.attention_mask)
         row_B = row_B[: len(row_B) if first < len(batches) else 0].to(world.device)
-        nll_N[row_B] = answering.answer(prompted, batch, row_B).double()
+        nll_B, nll_BA = answering.answer(prompted, batch, row_B)
+        nll_N[row_B] = nll_B.double()
         if len(row_B):
             tally.add(prompted.weight_BPK, row_B)
+            if observe is not None:
+                observe(Seen(row_B, nll_B, answering.choices, nll_BA, prompted.weight_BPK))

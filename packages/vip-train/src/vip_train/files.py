@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from vip_train.errors import UserError
 
@@ -47,6 +48,35 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(target: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
+    """Yields a temporary file beside `target` that becomes `target` on success and vanishes on any error.
+
+    Args:
+        target: the file to write, in a folder that is there.
+        replace: whether there may be such a file already; it stays until the new one is complete.
+
+    Raises:
+        UserError: `target` is there, or is no file, or cannot be written.
+    """
+    if target.exists() and not target.is_file():
+        raise UserError(f"{target}: is no ordinary file")
+    if target.exists() and not replace:
+        raise UserError(f"{target}: is there already; choose another name, or say --overwrite true")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be created: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_synced(path: Path, data: bytes, *, append: bool = False) -> None:

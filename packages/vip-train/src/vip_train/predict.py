@@ -22,6 +22,8 @@ class Prediction(NamedTuple):
     """Of each fixed answer, summing to one; empty where the answer is free text."""
     weight_PK: Tensor
     """How much of each code each prompt token took; K = 0 for an adapter without a codebook."""
+    source_tokens: int
+    """How many tokens of the text were read, `</s>` among them."""
 
 
 def predict(
@@ -82,12 +84,14 @@ def predict_mixed(
         probabilities = dict(zip(scored, _scores(chosen, prompted, scored), strict=True))
         answers = {row: max(found, key=found.__getitem__) for row, found in probabilities.items()}
         if written:
-            ids = model.write(_rows(prompted, written), max_new_tokens=max_new_tokens)
+            # Said in full, for a backbone may come with settings of its own for writing.
+            ids = model.write(_rows(prompted, written), max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
             answers |= zip(written, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True)
+        tokens = encoded.attention_mask.sum(1).tolist()
         for row, weight_PK in enumerate(prompted.weight_BPK.cpu()):
             vip = chosen[row].model.prompt.config
             own_PK = weight_PK[: vip.prompt_length, : vip.quantizer.codes if vip.quantizes else 0]
-            yield Prediction(answers[row], probabilities.get(row, {}), own_PK)
+            yield Prediction(answers[row], probabilities.get(row, {}), own_PK, tokens[row])
 
 
 def _scores(chosen: Sequence[Adapter], prompted: Prompted, rows: Sequence[int]) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What a run says to the person who started it."""
+"""What training and evaluation say to the person who started them."""
 
 import math
 from collections.abc import Sequence
@@ -76,6 +76,46 @@ def batch(
         }
         for row, example, value in zip(rows, examples, nll, strict=True)
     ]
+
+
+def score_lines(figures: dict[str, Any], split: str, constant: str, called: str) -> list[str]:
+    """The scores of a split, each beside that of a constant answer and above those of its groups.
+
+    Args:
+        figures: with the split's name before each of its own.
+        split: that name.
+        constant: what is before the scores of constant answers.
+        called: what these are.
+    """
+    lines = []
+    names = [key.removeprefix(f"{constant}_") for key in figures if key.startswith(f"{constant}_")]
+    width = max(16, *map(len, names))
+    for name in names:
+        score, least = figures[f"{split}_{name}"], figures[f"{constant}_{name}"]
+        below = ", which is better" if score < least else ""
+        lines.append(f"{name:<{width}} {score:.3f}   ({called}: {least:.3f}{below})")
+        lines += [
+            f"  {key.removeprefix(f'{split}_{name}/'):<30} {value:.3f}"
+            for key, value in figures.items()
+            if key.startswith(f"{split}_{name}/") and f"{constant}_{key.removeprefix(f'{split}_')}" not in figures
+        ]
+    if figures[f"{split}_unparsed"]:
+        lines.append(f"unparsed         {figures[f'{split}_unparsed']} answers, counted as wrong")
+    return lines
+
+
+def code_lines(figures: dict[str, Any], split: str) -> list[str]:
+    """How a split uses the codes; nothing where none are in use. `figures` and `split` as of `score_lines`."""
+    if not figures[f"{split}_code_perplexity"]:
+        return []
+    used = f"({figures[f'{split}_codes_used']:.0%} of the codes used)"
+    lines = [f"code perplexity  {figures[f'{split}_code_perplexity']:.1f}   {used}"]
+    for about in ("label", "group"):
+        bits, shuffled = figures[f"{split}_{about}_bits"], figures[f"{split}_{about}_bits_shuffled"]
+        if not shuffled:
+            continue  # all examples are of one group
+        lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
+    return lines
 
 
 def _scores(values: dict[str, float]) -> str:

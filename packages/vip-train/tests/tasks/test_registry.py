@@ -1,5 +1,7 @@
 """The registry: every task under its name, whole, and an unknown name with those there are."""
 
+from typing import Any
+
 import pytest
 from vip_train.errors import UserError
 from vip_train.metrics import METRICS
@@ -53,3 +55,69 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError) as caught:
         get_task("superglue/xyz")
     assert str(caught.value) == f"task=superglue/xyz: is unknown, known are {', '.join(sorted(TASKS))}"
+
+
+# --- rows without a label ---
+
+UNLABELLED: dict[str, tuple[dict[str, Any], str]] = {
+    "superglue/cb": (
+        {"premise": "It rains. ", "hypothesis": "it rains"},
+        "premise: It rains. hypothesis: it rains true, false or neither?",
+    ),
+    "superglue/wic": (
+        {"word": "run", "sentence1": "Run!", "sentence2": "He ran.", "start1": 0, "end1": 3, "start2": 3, "end2": 6},
+        "word: run sentence1: *Run*! sentence2: He *ran*. same meaning?",
+    ),
+    "superglue/wsc": (
+        {
+            "text": "Ann saw her.",
+            "target": {"span1_text": "Ann", "span1_index": 0, "span2_text": "her", "span2_index": 2},
+        },
+        "*Ann* saw #her.# Is #her# *Ann*?",
+    ),
+    "superglue/multirc": (
+        {"question": "Who?", "answer": "Ann", "paragraph": "Ann did."},
+        "question: Who? answer: Ann paragraph: Ann did.",
+    ),
+    "superglue/record": (
+        {"query": "@placeholder ran.", "entities": ["Ann", "Bob"], "passage": "Ann ran\n@highlight\nBob sat"},
+        "query: @placeholder ran. entities: Ann, Bob passage: Ann ran Bob sat.",
+    ),
+    "squad": ({"question": "Who?", "context": "Ann did."}, "question: Who? context: Ann did."),
+    "mrqa/bioasq": ({"question": "Who?", "context": "Ann did."}, "question: Who? context: Ann did."),
+    "conll2003": ({"tokens": ["Ann", "ran"]}, "sentence: Ann ran"),
+    "semeval2010-task8": (
+        {"sentence": "<e1>Rain</e1> brings <e2>floods</e2>."},
+        "*Rain* brings #floods#. How are *Rain* and #floods# related?",
+    ),
+    "tacred": (
+        {
+            "token": ["Ann", "of", "Ely"],
+            "subj_start": 0,
+            "subj_end": 0,
+            "subj_type": "PERSON",
+            "obj_start": 2,
+            "obj_end": 2,
+            "obj_type": "CITY",
+        },
+        "*Ann* of #Ely# How are *Ann*, person, and #Ely#, city, related?",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_a_row_without_a_label_is_worded(name: str) -> None:
+    row, source = UNLABELLED[name]
+    assert TASKS[name].word(TASKS[name].read_texts("rows:1", row)) == source
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_a_row_that_cannot_be_worded_is_named_with_its_field(name: str) -> None:
+    row, _ = UNLABELLED[name]
+    missing = next(iter(row))
+    with pytest.raises(UserError, match=r"^rows:1: field '\w+' is missing"):
+        TASKS[name].read_texts("rows:1", {key: value for key, value in row.items() if key != missing})
+
+
+def test_every_task_that_makes_its_fields_can_do_so_without_a_label() -> None:
+    assert {name for name, task in TASKS.items() if task.texts} <= set(UNLABELLED)

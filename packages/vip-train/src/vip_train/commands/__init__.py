@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vip_train.commands import export_prompt, import_prompt, pretrain, push, study, train
+from vip_train.commands import evaluate, export_prompt, import_prompt, predict, pretrain, push, study, train
 
 
 class Command(NamedTuple):
@@ -18,6 +18,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(train.run, "train a VIP adapter for a frozen T5 (the same as run.py)"),
     "study": Command(study.run, "train methods x tasks x seeds and write a table of them"),
+    "evaluate": Command(evaluate.run, "score an adapter on a split of a task"),
+    "predict": Command(predict.run, "answer the rows of a file or of stdin with an adapter"),
     "pretrain": Command(pretrain.run, "make a small T5 backbone from a text corpus"),
     "import": Command(import_prompt.run, "make an adapter from a soft prompt of PEFT's or google-research's"),
     "export": Command(export_prompt.run, "make a folder of PEFT's from an adapter of method pt"),

@@ -28,6 +28,10 @@ class ImportConfig:
     revision: str | None = None
     """Branch, tag or commit on the hub."""
 
+    def __post_init__(self) -> None:
+        if self.max_source_length < 2:
+            raise ValueError(f"max_source_length={self.max_source_length} must be at least 2")
+
 
 def run(arguments: Sequence[str]) -> None:
     """Makes an adapter from a soft prompt."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from vip_train import report
 from vip_train.config import TrainConfig, parse
 from vip_train.training import train
 from vip_train.world import is_first
@@ -21,33 +22,14 @@ def run(arguments: Sequence[str]) -> None:
 
 def _summary(folder: Path, launched: bool) -> str:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    lines = [""]
-    names = [key.removeprefix("majority_") for key in results if key.startswith("majority_")]
-    width = max(16, *map(len, names))
-    for name in names:
-        score, constant = results[f"validation_{name}"], results[f"majority_{name}"]
-        below = ", which is better" if score < constant else ""
-        lines.append(f"{name:<{width}} {score:.3f}   (a constant answer: {constant:.3f}{below})")
-        lines += [
-            f"  {key.removeprefix(f'validation_{name}/'):<30} {value:.3f}"
-            for key, value in results.items()
-            if key.startswith(f"validation_{name}/") and f"majority_{key.removeprefix('validation_')}" not in results
-        ]
-    if results["validation_unparsed"]:
-        lines.append(f"unparsed         {results['validation_unparsed']} answers, counted as wrong")
-    lines += [
-        f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
-    ]
-    if results["validation_code_perplexity"]:
-        used = f"({results['validation_codes_used']:.0%} of the codes used)"
-        lines.append(f"code perplexity  {results['validation_code_perplexity']:.1f}   {used}")
-        for about in ("label", "group"):
-            bits, shuffled = results[f"validation_{about}_bits"], results[f"validation_{about}_bits_shuffled"]
-            if not shuffled:
-                continue  # all examples are of one group
-            lines.append(f"bits on {about}    {bits:.4f} per prompt token   ({shuffled:.4f} with {about}s shuffled)")
     name = "model" if (folder / "model").is_dir() else "adapter"
-    lines.append(f"{name:<16} {folder / name}")
+    lines = [
+        "",
+        *report.score_lines(results, "validation", "majority", "a constant answer"),
+        f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
+        *report.code_lines(results, "validation"),
+        f"{name:<16} {folder / name}",
+    ]
     if (folder / f"{name}-last").is_dir():
         when = f"the best, of step {results['step']}; that of the last step, {results['last_step']}, is in {name}-last"
         lines.append(f"                 {when}" + (" (stopped early)" if results["stopped_early"] else ""))

@@ -9,7 +9,7 @@ Files are eng.train and eng.testa (or train.txt and valid.txt), one token a line
 or IOB2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vip_train.errors import UserError
@@ -46,6 +46,10 @@ def read_conll(path: Path) -> Iterator[Placed]:
         yield place, {"tokens": tokens, "ner_tags": tags}
 
 
+def _texts(place: str, row: Row) -> Mapping[str, str]:
+    return {"sentence": " ".join(strings(place, row, "tokens"))}
+
+
 def _parse(place: str, row: Row) -> Iterator[Reading]:
     tokens = strings(place, row, "tokens")
     found = field(place, row, "ner_tags", list)
@@ -56,7 +60,7 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
         raise UserError(f"{place}: field 'ner_tags' has {len(tags)} tags for {len(tokens)} tokens")
     tags = to_iob2(tags)
     references = tuple(f"{token} {tag}" for token, tag in zip(tokens, tags, strict=True))
-    yield Reading({"sentence": " ".join(tokens)}, write_listing(tokens, tags), references=references)
+    yield Reading(_texts(place, row), write_listing(tokens, tags), references=references)
 
 
 CONLL2003 = TextTask(
@@ -64,6 +68,7 @@ CONLL2003 = TextTask(
     folder="conll2003",
     files={"train": ("eng.train", "train.txt"), "validation": ("eng.testa", "valid.txt")},
     read=read_conll,
+    texts=_texts,
     parse=_parse,
     hub=HubSource("eriktks/conll2003", "conll2003", "refs/convert/parquet"),
     template="sentence: {sentence}",

@@ -7,7 +7,7 @@ match with the official normalisation, the best over all right answers.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vip_train.errors import UserError
@@ -35,17 +35,20 @@ def read_record(path: Path) -> Iterator[Placed]:
             yield asked, found
 
 
+def _texts(place: str, row: Row) -> Mapping[str, str]:
+    return {
+        "query": field(place, row, "query", str),
+        "entities": ", ".join(dict.fromkeys(strings(place, row, "entities"))),
+        "passage": _sentences(field(place, row, "passage", str)),
+    }
+
+
 def _parse(place: str, row: Row) -> Iterator[Reading]:
     answers = tuple(dict.fromkeys(strings(place, row, "answers")))
     target = next((answer for answer in answers if answer.strip()), None)
     if target is None:
         raise UserError(f"{place}: field 'answers' has no answer")
-    texts = {
-        "query": field(place, row, "query", str),
-        "entities": ", ".join(dict.fromkeys(strings(place, row, "entities"))),
-        "passage": _sentences(field(place, row, "passage", str)),
-    }
-    yield Reading(texts, target, references=answers)
+    yield Reading(_texts(place, row), target, references=answers)
 
 
 def _sentences(passage: str) -> str:
@@ -57,6 +60,7 @@ RECORD = TextTask(
     name="superglue/record",
     folder="ReCoRD",
     read=read_record,
+    texts=_texts,
     parse=_parse,
     hub=HubSource("aps/super_glue", "record", "refs/convert/parquet"),
     template="query: {query} entities: {entities} passage: {passage}",

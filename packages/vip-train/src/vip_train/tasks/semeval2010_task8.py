@@ -9,7 +9,7 @@ the nine relations in their direction, without Other.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vip_train.errors import UserError
@@ -48,7 +48,7 @@ def read_semeval(path: Path) -> Iterator[Placed]:
         raise UserError(f"{place}: field 'relation' is missing, the file ends before it")
 
 
-def _parse(place: str, row: Row) -> Iterator[Reading]:
+def _texts(place: str, row: Row) -> Mapping[str, str]:
     text = field(place, row, "sentence", str)
     nouns = {}
     for number, mark in ("1", "*"), ("2", "#"):
@@ -57,10 +57,15 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
             raise UserError(f"{place}: field 'sentence' must have one <e{number}>...</e{number}>, {len(found)} are whole")
         nouns[f"noun{number}"] = f"{mark}{found[0]}{mark}"
         text = re.sub(rf"</?e{number}>", mark, text)
+    return {**nouns, "sentence": text}
+
+
+def _parse(place: str, row: Row) -> Iterator[Reading]:
+    texts = _texts(place, row)
     relation = row.get("relation")
     if isinstance(relation, int) and 0 <= relation < len(LABELS):
         relation = LABELS[relation]
-    yield Reading({**nouns, "sentence": text}, typed(place, "field 'relation'", relation, str))
+    yield Reading(texts, typed(place, "field 'relation'", relation, str))
 
 
 def _words(label: str) -> str:
@@ -74,6 +79,7 @@ SEMEVAL2010_TASK8 = TextTask(
     folder="semeval2010_task8",
     files={"train": ("TRAIN_FILE.TXT",), "validation": ("TEST_FILE_FULL.TXT",)},
     read=read_semeval,
+    texts=_texts,
     parse=_parse,
     hub=HubSource(
         "SemEvalWorkshop/sem_eval_2010_task_8",

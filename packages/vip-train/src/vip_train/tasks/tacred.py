@@ -7,7 +7,7 @@ TACRED is licensed by the LDC and on no hub: `tacred/train.json` and `tacred/dev
 Metric: the official micro-F1 over all relations but no_relation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vip_train.tasks.fields import field, marked, strings, typed
@@ -38,7 +38,7 @@ def read_tacred(path: Path) -> Iterator[Placed]:
         yield place, typed(place, "the record", row, dict)
 
 
-def _parse(place: str, row: Row) -> Iterator[Reading]:
+def _texts(place: str, row: Row) -> Mapping[str, str]:
     tokens = [_BRACKETS.get(token, token) for token in strings(place, row, "token")]
     texts, marks = {}, []
     for short, name, mark in ("subj", "subject", "*"), ("obj", "object", "#"):
@@ -47,7 +47,11 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
         kind = field(place, row, f"{short}_type", str).lower().replace("_", " ")
         texts[name] = f"{mark}{' '.join(tokens[first : last + 1])}{mark}, {kind}"
     texts["sentence"] = marked(place, tokens, *marks)
-    yield Reading(texts, field(place, row, "relation", str))
+    return texts
+
+
+def _parse(place: str, row: Row) -> Iterator[Reading]:
+    yield Reading(_texts(place, row), field(place, row, "relation", str))
 
 
 def _words(label: str) -> str:
@@ -62,6 +66,7 @@ TACRED = TextTask(
     folder="tacred",
     files={"train": ("train.json", "data/json/train.json"), "validation": ("dev.json", "data/json/dev.json")},
     read=read_tacred,
+    texts=_texts,
     parse=_parse,
     template="{sentence} How are {subject}, and {object}, related?",
     answers={label: _words(label) for label in LABELS},

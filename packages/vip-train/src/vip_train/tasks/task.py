@@ -7,6 +7,7 @@ from string import Formatter
 from typing import Literal, NamedTuple, Protocol
 
 from vip_train.errors import UserError
+from vip_train.tasks.fields import field as field_of
 from vip_train.tasks.reading import Placed, Row, find_file, read_jsonl
 
 Split = Literal["train", "validation"]
@@ -110,6 +111,8 @@ class TextTask:
     """File of each split in that folder, of several names the first that is there. A task may have none to train on."""
     read: Callable[[Path], Iterable[Placed]] = read_jsonl
     """Reads the rows of such a file, in the layout that rows have on the hub."""
+    texts: Callable[[str, Row], Mapping[str, str]] | None = None
+    """Makes the fields of the template from a row, which may have no label, given its place. By default they are its own."""
     parse: Parse | None = None
     """Makes the examples of a row. By default one, of the fields of the template and the field `label`."""
     hub: HubSource | None = None
@@ -184,22 +187,32 @@ class TextTask:
                 named["label"] = hub.label_names[label]
             yield f"{hub.repository} {name} row {number}", named
 
+    def read_texts(self, place: str, row: Row) -> Mapping[str, str]:
+        """The fields of the template, from a row as it is on the hub. No label is needed.
+
+        Raises:
+            UserError: the row lacks what they are made of.
+        """
+        if self.texts is not None:
+            return self.texts(place, row)
+        return {name: field_of(place, row, name, str) for name in self.fields}
+
+    def word(self, texts: Mapping[str, str]) -> str:
+        """The source text made of the fields of the template."""
+        return self.template.format(**{name: texts[name].strip() for name in self.fields})
+
     def _plain(self, place: str, row: Row) -> Iterator[Reading]:
-        for name in (*self.fields, "label"):
-            if name not in row:
-                raise UserError(f"{place}: field {name!r} is missing, found {', '.join(map(repr, row))}")
-        for name in self.fields:
-            if not isinstance(row[name], str):
-                raise UserError(f"{place}: field {name!r} is {type(row[name]).__name__}, text was expected")
+        texts = self.read_texts(place, row)
+        if "label" not in row:
+            raise UserError(f"{place}: field 'label' is missing, found {', '.join(map(repr, row))}")
         label = str(row["label"]).lower() if isinstance(row["label"], bool) else str(row["label"])
         if not self.answers and not (isinstance(row["label"], str) and label.strip()):
             raise UserError(f"{place}: field 'label' is {row['label']!r}, a text was expected")
-        yield Reading({name: row[name] for name in self.fields}, label, str(row.get(self.group_field, "")))
+        yield Reading(texts, label, str(row.get(self.group_field, "")))
 
     def _example(self, place: str, found: Reading) -> Example:
         if self.answers and found.label not in self.answers:
             allowed = ", ".join(map(repr, self.answers))
             raise UserError(f"{place}: label {found.label!r} is unknown, allowed are {allowed}")
-        source = self.template.format(**{name: found.texts[name].strip() for name in self.fields})
         target = self.answers[found.label] if self.answers else found.label.strip()
-        return Example(source, target, found.group, found.references, found.question)
+        return Example(self.word(found.texts), target, found.group, found.references, found.question)

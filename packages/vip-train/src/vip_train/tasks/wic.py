@@ -4,7 +4,7 @@ The word is named, because it may be inflected, and marked with * in both senten
 occur twice. Asterisks are in T5's vocabulary; angle brackets and braces are not. Metric: accuracy.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vip_train.errors import UserError
 from vip_train.tasks.fields import field
@@ -12,7 +12,7 @@ from vip_train.tasks.reading import Row
 from vip_train.tasks.task import HubSource, Reading, TextTask
 
 
-def _parse(place: str, row: Row) -> Iterator[Reading]:
+def _texts(place: str, row: Row) -> Mapping[str, str]:
     texts = {"word": field(place, row, "word", str)}
     for number in "12":
         sentence = field(place, row, f"sentence{number}", str)
@@ -23,6 +23,11 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
                 f"the sentence has {len(sentence)} characters"
             )
         texts[f"sentence{number}"] = f"{sentence[:first]}*{sentence[first:end]}*{sentence[end:]}"
+    return texts
+
+
+def _parse(place: str, row: Row) -> Iterator[Reading]:
+    texts = _texts(place, row)
     if "label" not in row:
         raise UserError(f"{place}: field 'label' is missing, found {', '.join(map(repr, row))}")
     yield Reading(texts, str(row["label"]).lower())
@@ -31,6 +36,7 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
 WIC = TextTask(
     name="superglue/wic",
     folder="WiC",
+    texts=_texts,
     parse=_parse,
     hub=HubSource("aps/super_glue", "wic", "refs/convert/parquet", ("false", "true")),
     template="word: {word} sentence1: {sentence1} sentence2: {sentence2} same meaning?",

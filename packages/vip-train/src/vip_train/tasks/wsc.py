@@ -7,7 +7,7 @@ Two of the published positions miss their words: a position whose word is not th
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vip_train.errors import UserError
 from vip_train.tasks.fields import field, marked
@@ -15,7 +15,7 @@ from vip_train.tasks.reading import Row
 from vip_train.tasks.task import HubSource, Reading, TextTask
 
 
-def _parse(place: str, row: Row) -> Iterator[Reading]:
+def _texts(place: str, row: Row) -> Mapping[str, str]:
     words = field(place, row, "text", str).split()
     spans = field(place, row, "target", dict) if "target" in row else row  # the hub has its fields beside the others
     texts, marks = {}, []
@@ -27,9 +27,14 @@ def _parse(place: str, row: Row) -> Iterator[Reading]:
             raise UserError(f"{place}: field 'span{number}_text' is {' '.join(span)!r}, which is not in the text")
         marks.append((first, first + len(span), mark))
         texts[f"span{number}"] = f"{mark}{' '.join(span)}{mark}"
+    return {**texts, "text": marked(place, words, *marks)}
+
+
+def _parse(place: str, row: Row) -> Iterator[Reading]:
+    texts = _texts(place, row)
     if "label" not in row:
         raise UserError(f"{place}: field 'label' is missing, found {', '.join(map(repr, row))}")
-    yield Reading({**texts, "text": marked(place, words, *marks)}, str(row["label"]).lower())
+    yield Reading(texts, str(row["label"]).lower())
 
 
 def _nearest(words: list[str], span: list[str], index: int) -> int | None:
@@ -46,6 +51,7 @@ def _plain(words: list[str]) -> str:
 WSC = TextTask(
     name="superglue/wsc",
     folder="WSC",
+    texts=_texts,
     parse=_parse,
     hub=HubSource("aps/super_glue", "wsc", "refs/convert/parquet", ("false", "true")),
     template="{text} Is {span2} {span1}?",
