@@ -163,10 +163,23 @@ class TrainConfig(DataConfig):
             raise ValueError("precision=fp16: T5 overflows in fp16 (transformers#9295); use bf16 or fp32")
 
 
+class _AsWritten(yaml.SafeLoader):
+    """YAML without booleans, dates and floats, for a field's type says what it is: labels [yes, no] are texts."""
+
+
+_AsWritten.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge", ":int"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def parser_for(kind: type[Any], prog: str, description: str) -> jsonargparse.ArgumentParser:
     """A command line with a flag for every field of `kind`, nested ones by dots, and `--config FILE.yaml` for any of them."""
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = jsonargparse.ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    jsonargparse.set_loader("as written", lambda text: yaml.load(text, _AsWritten), (yaml.YAMLError,))
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description=description, exit_on_error=False, allow_abbrev=False, parser_mode="as written"
+    )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings; flags after it win")
     parser.add_class_arguments(kind, None)
     return parser
