@@ -79,7 +79,7 @@ def test_a_run_continues_with_the_same_rows_wherever_they_lie_and_with_no_others
     assert begin("--train-file", moved, *more) == 2, "another row"
     said = capfd.readouterr()
     assert "none of its 1 checkpoints can be used" in said.err
-    assert "data" in said.out
+    assert f"train_file={moved}: the examples are not those the run began with" in said.out
     moved.write_bytes(table.read_bytes())
     assert begin("--train-file", moved, *more) == 0
     assert "continues after step 2" in capfd.readouterr().out

@@ -141,7 +141,8 @@ class TrainConfig(DataConfig):
     """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. `int8` and `nf4` (4 bits, needs vip-train[quantized]) round its
     linear layers. fp16 is refused, T5 overflows in it."""
     output: Path | None = None
-    """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>."""
+    """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>,
+    or runs/<name of train_file>-<number>."""
     max_source_length: int = 480
     """Source tokens kept. Paper: 480."""
     vip: VIPConfig = VIPConfig()
