@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -79,6 +80,17 @@ OTHER = TrainConfig(
     tracking=TrackingConfig(tensorboard=True, wandb=True, project="mine", every=3),
 )
 
+OWN = TrainConfig(
+    train_file=Path("my rows.csv.gz"),
+    validation_file=Path("held out.jsonl"),
+    source_column="text",
+    target_column="on",
+    id_column="id",
+    labels=("yes", "no", "1", "null", "1e-4"),
+    skip_bad_rows=True,
+    encoding="latin-1",
+)
+
 
 def read(*arguments: str) -> TrainConfig:
     return parse(TrainConfig, arguments, prog="vip-train train")
@@ -111,15 +123,15 @@ def test_nothing_given_is_the_default() -> None:
 
 
 def test_the_other_values_of_these_tests_are_no_defaults() -> None:
-    def differ(one: Any, other: Any) -> None:
+    def differ(one: Any, *others: Any) -> None:
         for field in dataclasses.fields(one):
-            values = getattr(one, field.name), getattr(other, field.name)
-            if dataclasses.is_dataclass(values[0]):
-                differ(*values)
+            value, *rest = (getattr(config, field.name) for config in (one, *others))
+            if dataclasses.is_dataclass(value):
+                differ(value, *rest)
             else:
-                assert values[0] != values[1], field.name
+                assert any(value != other for other in rest), field.name
 
-    differ(TrainConfig(), OTHER)
+    differ(TrainConfig(), OTHER, OWN)
 
 
 # --- flags ---
@@ -150,12 +162,14 @@ def flags_of(config: Any, prefix: str = "--") -> list[str]:
         if dataclasses.is_dataclass(value):
             flags += flags_of(value, f"{prefix}{field.name}.")
         else:
-            flags += [prefix + field.name.replace("_", "-"), str(value).lower() if isinstance(value, bool) else str(value)]
+            plain = isinstance(value, bool | tuple) or value is None
+            flags += [prefix + field.name.replace("_", "-"), json.dumps(value) if plain else str(value)]
     return flags
 
 
-def test_every_setting_has_a_flag() -> None:
-    assert read(*flags_of(OTHER)) == OTHER
+@pytest.mark.parametrize("config", [OTHER, OWN], ids=["other", "own"])
+def test_every_setting_has_a_flag(config: TrainConfig) -> None:
+    assert read(*flags_of(config)) == config
 
 
 def test_pretraining_is_set_in_the_same_way() -> None:
@@ -235,6 +249,48 @@ def test_a_wrong_flag_is_named(arguments: tuple[str, ...], named: str) -> None:
     assert named in refusal(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("[yes, no]", ("yes", "no")),
+        ('["yes","no"]', ("yes", "no")),
+        ("[on, off, true, False]", ("on", "off", "true", "False")),
+        ("['1', 2.0, '012', 1e3]", ("1", "2.0", "012", "1e3")),
+        ("[2020-01-01, very good]", ("2020-01-01", "very good")),
+    ],
+)
+def test_labels_are_texts_as_they_are_written(text: str, labels: tuple[str, ...], written: Written) -> None:
+    assert read("--train-file", "a.csv", "--labels", text).labels == labels
+    assert read("--config", written(f"train_file: a.csv\nlabels: {text}\n")).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--validation-file", "b.csv"), "validation_file=b.csv is of no use without train_file"),
+        (("--labels", "[a, b]"), "labels=('a', 'b') is of no use without train_file"),
+        (("--skip-bad-rows", "true"), "skip_bad_rows=True is of no use without train_file"),
+        (("--train-file", "a.csv", "--task", "notes"), "task=notes must not be given with train_file=a.csv"),
+        (("--train-file", "a.csv", "--data-dir", "d"), "data_dir=d must not be given with train_file=a.csv"),
+        (("--train-file", "a.txt"), "train_file=a.txt must end in .jsonl, .csv, .tsv or one of these and .gz"),
+        (("--train-file", "a.csv", "--validation-file", "b.gz"), "validation_file=b.gz must end in"),
+        (("--train-file", "a.csv", "--encoding", "utf-9"), "encoding=utf-9 must be an encoding of text"),
+        (("--train-file", "a.csv", "--encoding", "hex"), "encoding=hex must be an encoding of text"),
+        (("--train-file", "a.csv", "--source-column", " "), "source_column=' ' must be the name of a column"),
+        (("--train-file", "a.csv", "--target-column="), "target_column='' must be the name of a column"),
+        (("--train-file", "a.csv", "--target-column=source"), "target_column=source must not be the source_column"),
+        (("--train-file", "a.csv", "--labels", "[a, b, a]"), "labels=['a', 'b', 'a']: 'a' comes twice"),
+        (("--train-file", "a.csv", "--labels", "[a, ' ']"), "labels=['a', ' ']: ' ' must be a text without white space"),
+        (("--train-file", "a.csv", "--labels", "[a]"), "labels=['a'] must be at least two"),
+        (("--train-file", "a.csv", "--labels", "a,b"), "labels"),
+        (("--train-file", "a.csv", "--labels", "[a, null]"), "labels"),
+        (("--train-file", "a.csv", "--labels", "[0, 1]"), "\"labels\": Expected a <class 'str'>. Got value: 0"),
+    ],
+)
+def test_settings_of_own_data_that_mean_nothing_are_refused(arguments: tuple[str, ...], named: str) -> None:
+    assert named in refusal(*arguments)
+
+
 # --- YAML ---
 
 
@@ -253,7 +309,7 @@ def test_yaml_comes_by_an_equals_sign_too(written: Written) -> None:
     assert read(f"--config={written('task: superglue/cb')}").task == "superglue/cb"
 
 
-@pytest.mark.parametrize("config", [TrainConfig(), OTHER], ids=["default", "other"])
+@pytest.mark.parametrize("config", [TrainConfig(), OTHER, OWN], ids=["default", "other", "own"])
 def test_what_is_written_reads_back_equal(config: TrainConfig, written: Written) -> None:
     assert read("--config", written(to_yaml(config))) == config
 

@@ -67,6 +67,12 @@ def test_a_mixture_has_the_metrics_of_each_part_and_the_mean_of_the_trained() ->
     assert scoring.choices(rows[1]) == ()
 
 
+def test_the_balance_counts_fixed_answers_by_part() -> None:
+    scoring = Scoring({"judge": MULTIRC, "write": TEXT})
+    rows = examples("true", "true", task="judge") + examples("a b", task="write")
+    assert list(scoring.balance(rows).items()) == [("true/judge", 2), ("false/judge", 0)]
+
+
 # --- constant answers ---
 
 

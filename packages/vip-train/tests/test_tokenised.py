@@ -40,17 +40,19 @@ def test_a_batch_is_its_sources_and_targets(
 def test_lengths_and_cuts_are_counted(examples: list[Example], texts: list[str], backbone: Backbone) -> None:
     lengths = [len(row) for row in backbone.tokenizer(texts)["input_ids"]]
     found = TokenisedSplit(examples, backbone.tokenizer, lengths[1])
+    assert found.whole_length_N.tolist() == lengths
     assert found.source_length_N.tolist() == [min(length, lengths[1]) for length in lengths]
     assert found.target_length_N.tolist() == [len(row) for row in backbone.tokenizer(WORDS)["input_ids"]]
     assert found.truncated == sum(length > lengths[1] for length in lengths) > 0
     assert len(found) == 4
 
 
+@pytest.mark.parametrize(("name", "most"), [("_AT_ONCE", 3), ("_CHARACTERS_AT_ONCE", 60)])
 def test_a_split_larger_than_what_is_tokenised_at_once_is_whole(
-    examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+    name: str, most: int, examples: list[Example], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = TokenisedSplit(examples, backbone.tokenizer, 480).batch([0, 1, 2, 3])
-    monkeypatch.setattr("vip_train.tokenised._AT_ONCE", 3)
+    monkeypatch.setattr(f"vip_train.tokenised.{name}", most)
     found = TokenisedSplit(examples, backbone.tokenizer, 480).batch([0, 1, 2, 3])
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 

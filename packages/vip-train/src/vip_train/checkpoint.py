@@ -90,7 +90,8 @@ def fits(
                 f"({found.state.backbone_fingerprint[:19]}, now {backbone_fingerprint[:19]})"
             )
         if found.state.data_digest != data_digest:
-            raise UserError(f"data_dir={config.data_dir}: the examples are not those the run began with")
+            where = f"train_file={config.train_file}" if config.train_file else f"data_dir={config.data_dir}"
+            raise UserError(f"{where}: the examples are not those the run began with")
         for state in [found.prompt] if found.state.best is None else [found.prompt, found.best]:
             if {name: tensor.shape for name, tensor in state.items()} != shapes:
                 raise UserError("its tensors are not those of this prompt")

@@ -145,7 +145,8 @@ class TrainConfig(DataConfig):
     """Of the backbone: auto is bf16 on a GPU and fp32 on a CPU. `int8` and `nf4` (4 bits, needs vip-train[quantized]) round its
     linear layers. fp16 is refused, T5 overflows in it."""
     output: Path | None = None
-    """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>."""
+    """Folder to create, or that of a broken-off run to continue; by default the next free runs/<task>-<number>,
+    or runs/<name of train_file>-<number>."""
     max_source_length: int = 480
     """Source tokens kept. Paper: 480."""
     vip: VIPConfig = VIPConfig()
@@ -172,11 +173,24 @@ class TrainConfig(DataConfig):
             raise ValueError(f"precision={self.precision}: full_fine_tuning needs fp32, steps of training are lost below it")
 
 
+class _AsWritten(yaml.SafeLoader):
+    """YAML without booleans, dates and floats, for a field's type says what it is: labels [yes, no] are texts."""
+
+
+_AsWritten.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge", ":int"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 @lru_cache  # a study parses hundreds of runs, and making one takes five times as long as parsing with it
 def parser_for(kind: type[Any], prog: str, description: str) -> jsonargparse.ArgumentParser:
     """A command line with a flag for every field of `kind`, nested ones by dots, and `--config FILE.yaml` for any of them."""
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = jsonargparse.ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    jsonargparse.set_loader("as written", lambda text: yaml.load(text, _AsWritten), (yaml.YAMLError,))
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description=description, exit_on_error=False, allow_abbrev=False, parser_mode="as written"
+    )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings; flags after it win")
     parser.add_class_arguments(kind, None)
     return parser

@@ -90,5 +90,8 @@ def digest(*splits: Sequence[Example]) -> str:
     """SHA-256 over the examples, by which a run that continues knows its data."""
     found = hashlib.sha256()
     for examples in splits:
-        found.update(json.dumps(examples).encode())
+        # What json.dumps makes of a list, one example at a time: there may be more of them than memory holds.
+        for number, example in enumerate(examples):
+            found.update(f"{', ' if number else '['}{json.dumps(example)}".encode())
+        found.update(b"]" if len(examples) else b"[]")
     return f"sha256:{found.hexdigest()}"

@@ -78,7 +78,11 @@ def evaluate(
     examples, config = split.examples, model.prompt.config
     choices = [scoring.choices(example) for example in examples]
     chosen_N = torch.tensor([bool(own) for own in choices])
-    facts = [example if own else example._replace(target="") for example, own in zip(examples, choices, strict=True)]
+    # Without sources, which may be more than memory holds.
+    facts = [
+        example._replace(source="", target=example.target if own else "")
+        for example, own in zip(examples, choices, strict=True)
+    ]
     tally = SelectionTally(facts, config.prompt_length, config.quantizer.codes if config.quantizes else 0, world.device)
     nll_N = torch.zeros(len(split), dtype=torch.float64, device=world.device)
     answers = [""] * len(split)

@@ -45,7 +45,7 @@ def write_outcome(
         backbone_fingerprint: see `vip_train.backbones.fingerprint`.
         last: the last evaluation's line of the metrics.
         best: the best evaluation, if the run keeps it and there was one that counts.
-        constant: what a constant answer would reach, and other facts of the whole run.
+        constant: what a constant answer would reach, and other facts of the data and the whole run.
 
     Raises:
         ValueError: a tensor is not finite.
@@ -61,7 +61,7 @@ def write_outcome(
         model.save_pretrained(
             folder.path / name,
             backbone=config.backbone,
-            task=config.task,
+            task=config.task if config.train_file is None else "",
             answers=answers,
             max_source_length=config.max_source_length,
             results=report.table(results),

@@ -4,17 +4,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vip_train.config import TrainConfig
 from vip_train.evaluation import Evaluation
 from vip_train.model import VIPModel
-from vip_train.scoring import Baseline
+from vip_train.scoring import Baseline, Scoring
 from vip_train.sharding import size
 from vip_train.tasks import Example
+from vip_train.tasks.own import Skipped
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
+
+_ANSWERS = 12
+"""Lines that say how often answers come; the last is of all the others, if there are more."""
 
 
 def announce(
@@ -36,7 +41,8 @@ def announce(
     if config.engine.offload != "none":
         how += f" with offload to {config.engine.offload}"
     tqdm.write(
-        f"{config.task}: {len(training)} training and {len(validation)} validation examples"
+        f"{config.run_name}: {len(training)} training and {len(validation)} validation examples"
+        + (", a part of the rows by the hash of the source" if config.train_file and not config.validation_file else "")
         + (f", {training.truncated} cut to {config.max_source_length} tokens" if training.truncated else "")
         + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; {method}: {trained(model):,} trained"
         + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"
@@ -47,6 +53,29 @@ def announce(
 def trained(model: VIPModel) -> int:
     """How many parameters are trained."""
     return sum(size(parameter) for parameter in model.prompt.parameters())
+
+
+def data(training: TokenisedSplit, scoring: Scoring, skipped: Skipped | None) -> str:
+    """What the training split is like: how often fixed answers come, how long texts are, and which rows were skipped."""
+    lines = []
+    counts = scoring.balance(training.examples)
+    shown, total = list(counts.items()), sum(counts.values())
+    if len(shown) > _ANSWERS:
+        rest = shown[_ANSWERS - 1 :]
+        shown = [*shown[: _ANSWERS - 1], (f"{len(rest)} others", sum(count for _, count in rest))]
+    width = max((len(answer) for answer, _ in shown), default=0)
+    lines += [f"  {answer:<{width}}  {count} ({count / max(1, total):.1%})" for answer, count in shown]
+    lines.append(f"source tokens: {_lengths(training.whole_length_N)}, {training.truncated} cut")
+    lines.append(f"target tokens: {_lengths(training.target_length_N)}")
+    if skipped is not None:
+        lines.append(f"{skipped.rows} bad rows skipped" + "".join(f"\n  {reason}" for reason in skipped.reasons))
+    return "\n".join(lines)
+
+
+def _lengths(length_N: Tensor) -> str:
+    sorted_N = length_N.sort().values
+    middle, most = (int(sorted_N[int(share * (len(sorted_N) - 1))]) for share in (0.5, 0.95))
+    return f"median {middle}, 95% at most {most}, longest {int(sorted_N[-1])}"
 
 
 def line(record: dict[str, Any], found: Evaluation) -> str:

@@ -23,7 +23,7 @@ RESULTS_FILE = "results.json"
 ENVIRONMENT_FILE = "environment.json"
 CHECKPOINTS = "checkpoints"
 
-_MAY_CHANGE = ("output", "engine", "checkpoint", "tracking", "backbone", "data_dir")
+_MAY_CHANGE = ("output", "engine", "checkpoint", "tracking", "backbone", "data_dir", "train_file", "validation_file")
 """Settings that a run may be continued under other values of. Of backbone and data the content has to be the same."""
 
 

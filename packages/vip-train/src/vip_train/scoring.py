@@ -1,27 +1,16 @@
 """How the answers to a split are chosen, scored and compared with constant ones: by each task's own answers and metrics."""
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from vip_train.frequency import frequencies
 from vip_train.metrics import METRICS
 from vip_train.tasks import Example, Task
+from vip_train.tasks.task import Part
 
 _CONSTANTS = 10
 """How many of the most frequent answers are tried as constant ones."""
-
-
-class Part(Protocol):
-    """What is asked of a task here."""
-
-    @property
-    def answers(self) -> Mapping[str, str]:
-        """Target text of each label; empty where answers are free text."""
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of its metrics, the first one first."""
 
 
 class _Plain(NamedTuple):
@@ -102,8 +91,9 @@ class Scoring:
         groups: dict[str, float] = {}
         unparsed = 0
         for name, part in self._parts.items():
-            rows = [row for row, example in enumerate(examples) if example.task == name]
-            given, wanted = self._read(name, [answers[row] for row in rows], [examples[row] for row in rows])
+            # No metric reads sources, which may be more than memory holds.
+            own = [(row, one._replace(source="")) for row, one in enumerate(examples) if one.task == name]
+            given, wanted = self._read(name, [answers[row] for row, _ in own], [one for _, one in own])
             is_readable = METRICS[part.metrics[0]].is_readable
             unparsed += sum(not (answer if part.answers else is_readable(answer)) for answer in given)
             for metric in part.metrics:
@@ -127,22 +117,32 @@ class Scoring:
         """
         scores: dict[str, float] = {}
         answers: dict[str, str] = {}
+        every = frequencies(train, _CONSTANTS)
         for name, part in self._parts.items():
-            own = [example for example in train if example.task == name]
-            own = own or [example for example in train if self.choices(example) == self._texts[name]]
-            counts = Counter(example.target for example in own) or Counter(self._texts[name] or ("",))
-            often = [answer for answer, _ in counts.most_common(_CONSTANTS if part.answers else 1)]
-            there = [example for example in validation if example.task == name]
+            is_own = self._trains(name, train)
+            found = every if len(self._parts) == 1 else frequencies(train, _CONSTANTS, is_own)
+            often = (found.common or self._texts[name] or ("",))[: _CONSTANTS if part.answers else 1]
+            there = [example._replace(source="") for example in validation if example.task == name]
             for metric in part.metrics:
                 best = often[0]
-                if own and len(often) > 1:
+                if found.common and len(often) > 1 and not METRICS[metric].wants_frequent:
+                    own = [example for example in train if is_own(example)]
                     best = max(often, key=lambda answer: self._constant(metric, name, answer, own))
                 scores[_called(metric, name)] = self._constant(metric, name, best, there)
                 answers[_called(metric, name)] = best
-        entropy = sum(
-            count / len(train) * math.log(len(train) / count) for count in Counter(one.target for one in train).values()
-        )
-        return Baseline(self._with_mean(scores), answers, entropy)
+        return Baseline(self._with_mean(scores), answers, every.entropy)
+
+    def balance(self, examples: Sequence[Example]) -> dict[str, int]:
+        """How many examples have each fixed answer, the most frequent first; of a mixture as answer/part."""
+        counts = Counter({_called(text, name): 0 for name, texts in self._texts.items() for text in texts})
+        counts.update(_called(one.target, one.task) for one in examples if self.choices(one))
+        return dict(counts.most_common())
+
+    def _trains(self, name: str, train: Sequence[Example]) -> Callable[[Example], bool]:
+        """Which training examples tell what a part's constant answers are."""
+        if any(example.task == name for example in train):
+            return lambda example: example.task == name
+        return lambda example: self.choices(example) == self._texts[name]
 
     def _constant(self, metric: str, name: str, answer: str, examples: Sequence[Example]) -> float:
         given, wanted = self._read(name, [answer] * len(examples), examples)

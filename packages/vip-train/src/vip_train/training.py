@@ -34,7 +34,8 @@ from vip_train.scoring import Scoring
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
 from vip_train.stopping import Best
-from vip_train.tasks import Example, Task, get_task
+from vip_train.tasks import Example, Task
+from vip_train.tasks.own import OwnTask
 from vip_train.tokenised import TokenisedSplit
 from vip_train.trackers import Trackers, check_trackers
 from vip_train.world import World, join_world, leave_world, lost_another
@@ -59,9 +60,9 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
     """
     check_trackers(config.tracking)
     deepspeed = uses_deepspeed(config.engine, launched_by_deepspeed=launched_by_deepspeed)
-    task = get_task(config.task)
+    task = config.get_task()
     examples, validation = config.load(task, "train"), config.load(task, "validation")
-    output = config.output or next_output(config.task)
+    output = config.output or next_output(config.run_name)
     world = join_world(deepspeed=deepspeed)
     folder = RunFolder(output, config)
     try:
@@ -112,6 +113,7 @@ class _Run:
     ) -> None:
         self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
         self.answers, self.scoring = tuple(dict.fromkeys(task.answers.values())), Scoring.of(task)
+        self.skipped = task.skipped if isinstance(task, OwnTask) and config.skip_bad_rows else None
         self.step = 0
         self.recent = _Recent()
         self.now: dict[str, float] = {}
@@ -178,6 +180,7 @@ class _Run:
         constant = self.scoring.baseline(self.training.examples, self.validation.examples)
         if world.first:
             report.announce(config, self.model, world, self.deepspeed, self.training, self.validation, constant)
+            tqdm.write(report.data(self.training, self.scoring, self.skipped))
             if self.step:
                 tqdm.write(f"continues after step {self.step}")
         total = config.optimizer.steps
@@ -212,7 +215,8 @@ class _Run:
                     )
                 if last:
                     break
-        self._finish(constant.record() | {"trained_parameters": report.trained(self.model)})
+        skipped = {"skipped_rows": self.skipped.rows} if self.skipped else {}
+        self._finish(constant.record() | {"trained_parameters": report.trained(self.model)} | skipped)
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""

@@ -77,6 +77,13 @@ def test_a_document_that_is_no_json_or_no_utf8_is_named(put: Put, tmp_path: Path
     assert refused(lambda: read_json(gone)) == f"{gone}: no such file"
 
 
+def test_json_too_deep_to_be_read_is_named(put: Put) -> None:
+    path = put("a.jsonl", '{"a": 1}\n' + "[" * 100_000 + "\n")
+    assert refused(lambda: list(read_jsonl(path))) == f"{path}:2: is JSON too deep to be read"
+    path = put("a.json", '{"a": ' * 100_000)
+    assert refused(lambda: read_json(path)) == f"{path}: is JSON too deep to be read"
+
+
 def test_errors_of_the_reader_itself_pass_through(put: Put) -> None:
     path = put("a.txt", "text")
     with pytest.raises(KeyError), open_text(path):

@@ -8,8 +8,8 @@ from vip_train.metrics.relations import directed_macro_f1, positive_micro_f1
 from vip_train.metrics.text import exact_match, f1
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(accuracy),
-    "macro_f1": Metric(macro_f1),
+    "accuracy": Metric(accuracy, wants_frequent=True),
+    "macro_f1": Metric(macro_f1, wants_frequent=True),
     "matthews": Metric(matthews),
     "f1a": Metric(f1a),
     "question_match": Metric(question_match),

@@ -30,3 +30,5 @@ class Metric(NamedTuple):
     score: Score
     is_readable: Callable[[str], bool] = _says_something
     """Whether a written answer can be parsed; one that cannot is wrong, and counted."""
+    wants_frequent: bool = False
+    """Whether the most frequent answer is the best constant one, so that none has to be tried."""

@@ -36,25 +36,34 @@ def find_file(data_dir: Path, folder: str, names: Sequence[str]) -> Path:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Opens UTF-8 text, through gzip where the name ends in .gz. A byte order mark is passed over.
+def open_text(
+    path: Path, *, encoding: str = "utf-8-sig", errors: str = "strict", newline: str | None = None
+) -> Iterator[IO[str]]:
+    """Opens text, by default UTF-8 with its byte order mark passed over; through gzip where the name ends in .gz.
+
+    Args:
+        path: of the file.
+        encoding: of the text; this and the next two as for `open`.
+        errors: what becomes of bytes that are no such text.
+        newline: where lines end.
 
     Raises:
-        UserError: it cannot be read, is no UTF-8, or breaks off.
+        UserError: it cannot be read, is no such text, or breaks off.
     """
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig", newline=None) as text:
+            with gzip.open(path, "rt", encoding=encoding, errors=errors, newline=newline) as text:
                 yield text
         else:
-            with path.open(encoding="utf-8-sig") as text:
+            with path.open(encoding=encoding, errors=errors, newline=newline) as text:
                 yield text
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: cannot be unpacked: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    except (OSError, UnicodeError) as error:
+        named = encoding.removesuffix("-sig").upper()
+        raise UserError(f"{path}: cannot be read as {named} text: {error}") from error
 
 
 def read_jsonl(path: Path) -> Iterator[Placed]:
@@ -72,6 +81,8 @@ def read_jsonl(path: Path) -> Iterator[Placed]:
                 row = json.loads(line)
             except ValueError as error:
                 raise UserError(f"{place}: is not JSON: {error}") from error
+            except RecursionError as error:
+                raise UserError(f"{place}: is JSON too deep to be read") from error
             if not isinstance(row, dict):
                 raise UserError(f"{place}: holds {type(row).__name__}, an object was expected")
             yield place, row
@@ -90,3 +101,5 @@ def read_json(path: Path) -> Any:
             if isinstance(error, UnicodeDecodeError):
                 raise
             raise UserError(f"{path}: is not JSON: {error}") from error
+        except RecursionError as error:
+            raise UserError(f"{path}: is JSON too deep to be read") from error

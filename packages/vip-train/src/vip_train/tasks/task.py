@@ -1,6 +1,6 @@
 """What a task is: where its rows come from, how a row becomes text, which answers it allows and how they are scored."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
@@ -65,6 +65,18 @@ class HubSource(NamedTuple):
     """A column and the value its rows must have there."""
 
 
+class Part(Protocol):
+    """What examples are scored by."""
+
+    @property
+    def answers(self) -> Mapping[str, str]:
+        """Target text of each label; empty where answers are free text."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics, the first one first."""
+
+
 class Task(Protocol):
     """What can be trained: one task or a mixture of several."""
 
@@ -77,14 +89,14 @@ class Task(Protocol):
         """Target text of each label; empty if not all examples have the same fixed answers."""
 
     @property
-    def parts(self) -> "Mapping[str, TextTask]":
+    def parts(self) -> Mapping[str, Part]:
         """The task that examples belong to, by `Example.task`."""
 
     @property
     def weights(self) -> Mapping[str, float]:
         """How much of training each part gets; one with 0 is evaluated only."""
 
-    def load(self, split: Split, data_dir: Path | None) -> list[Example]:
+    def load(self, split: Split, data_dir: Path | None) -> Sequence[Example]:
         """All examples of a split; see `TextTask.load`."""
 
 
