@@ -109,3 +109,35 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(
     assert line.startswith("vip-train: ")
     assert said in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_adapter_is_scored_on_a_table_as_the_run_that_made_it_was(
+    table: Path, begin: Begin, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert begin("--train-file", table, *OWN, "--labels", "[yes, no]", "--skip-bad-rows", "true") == 0
+    run = Path("runs/my mail-1")
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    evaluate = ["evaluate", "--adapter", str(run / "adapter"), *OWN, "--skip-bad-rows", "true", "--json", "true"]
+    capfd.readouterr()
+    assert main([*evaluate, "--train-file", str(table)]) == 0
+    said = capfd.readouterr()
+    held_out = json.loads(said.out)
+    for name in ("accuracy", "macro_f1", "nll", "code_perplexity"):
+        assert held_out[f"validation_{name}"] == results[f"validation_{name}"]
+    assert f"1 bad rows were skipped, the first: {table}:7: column 'kind'" in said.err
+
+    assert main([*evaluate, "--validation-file", str(table)]) == 0
+    whole = json.loads(capfd.readouterr().out)
+    assert (whole["examples"], whole["task"]) == (59, str(table))
+    assert held_out["examples"] < 59
+    assert main([*evaluate, "--validation-file", str(table), "--split", "train"]) == 2
+    assert f"validation_file={table}: is not trained on" in capfd.readouterr().err
+    assert main([*evaluate, "--validation-file", str(table), "--task", "forms"]) == 2
+    assert "task=forms must not be given with a file of one's own" in capfd.readouterr().err
+
+
+def test_labels_may_be_numbers(table: Path, begin: Begin, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text(table.read_text(encoding="utf-8").replace(",yes", ",1").replace(",no", ",0"), encoding="utf-8")
+    assert begin("--train-file", path, *OWN, "--labels", "[0, 1]", "--skip-bad-rows", "true") == 0
+    assert load_adapter(Path("runs/numbers-1/adapter")).config.answers == ("0", "1")

@@ -165,6 +165,8 @@ class TrainConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.validation_file is not None and self.train_file is None:
+            raise ValueError(f"validation_file={self.validation_file} is of no use without train_file")
         if self.max_source_length < 2:
             raise ValueError(f"max_source_length={self.max_source_length} must be at least 2")
         if self.precision == "fp16":
@@ -174,11 +176,11 @@ class TrainConfig(DataConfig):
 
 
 class _AsWritten(yaml.SafeLoader):
-    """YAML without booleans, dates and floats, for a field's type says what it is: labels [yes, no] are texts."""
+    """YAML without booleans, dates and numbers, for a field's type says what it is: labels [yes, no] and [0, 1] are texts."""
 
 
 _AsWritten.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge", ":int"))]
+    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -68,7 +68,8 @@ def other_answers(adapter: AdapterConfig, task: Task) -> str:
     if fixed_answers(task) == adapter.answers:
         return ""
     trained = f"{adapter.task or 'a task without a name'} ({_listed(adapter.answers)})"
-    return f"the answers are those of {task.name} ({_listed(fixed_answers(task))}); the adapter was trained for {trained}"
+    wanted = f"{task.name or 'the file'} ({_listed(fixed_answers(task))})"
+    return f"the answers are those of {wanted}; the adapter was trained for {trained}"
 
 
 def _listed(answers: tuple[str, ...]) -> str:

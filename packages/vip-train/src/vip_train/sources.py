@@ -1,4 +1,4 @@
-"""Rows that wait for an answer: JSON lines or plain text, from a file or stdin. A bad row is named by file, line and column."""
+"""Rows that wait for an answer: JSON lines, plain text or a table. A bad row is named by file, line and column."""
 
 import gzip
 import json
@@ -14,12 +14,14 @@ from vip_train.lines import STANDARD
 from vip_train.tasks import TextTask
 from vip_train.tasks.fields import field
 from vip_train.tasks.reading import Row
+from vip_train.tasks.table import BadRow, read_table
 
 Format = Literal["auto", "jsonl", "text"]
 
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark, which some editors begin a file with."""
 _ENDINGS: dict[str, Format] = {".jsonl": "jsonl", ".txt": "text"}
+_TABLES = (".csv", ".tsv")
 _IDS = ("id", "idx")
 """Columns that may name a row; the first that is there does."""
 
@@ -41,7 +43,7 @@ class Sources:
     Args:
         path: of the file, packed if its name ends in .gz, or `STANDARD` for stdin.
         form: `auto` goes by the ending of the name. Where there is none, as of stdin, the rows are JSON lines if the first one
-            begins with a brace.
+            begins with a brace. A file that ends in .csv or .tsv, with or without .gz, is a table with names on top.
         column: of the text.
         task: words the rows, which have the columns of its template then; of one with a single column rows may be text.
         skip_bad: whether bad rows are passed over and counted.
@@ -60,12 +62,27 @@ class Sources:
         if path != STANDARD and (not path.exists() or path.is_dir()):
             raise UserError(f"{path}: no such file")
         ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-        if form == "auto" and ending:
+        self._is_table = form == "auto" and ending in _TABLES
+        if form == "auto" and ending and not self._is_table:
             if ending not in _ENDINGS:
-                raise UserError(f"{path}: ends neither in {' nor in '.join(_ENDINGS)}; say --input-format jsonl or text")
+                raise UserError(f"{path}: ends in none of {', '.join((*_ENDINGS, *_TABLES))}; say --input-format jsonl or text")
             self._form = _ENDINGS[ending]
 
     def __iter__(self) -> Iterator[Source]:
+        return self._of_table() if self._is_table else self._of_lines()
+
+    def _of_table(self) -> Iterator[Source]:
+        columns = [self._column] if self._task is None else [] if self._task.texts else self._task.fields
+        for found in read_table(self._path, columns):
+            try:
+                if isinstance(found, BadRow):
+                    raise found
+                place = f"{self.name}:{found.line}"
+                yield Source(found.line, _name(place, found.values), self._worded(place, found.values))
+            except UserError as error:
+                self._pass_over(error)
+
+    def _of_lines(self) -> Iterator[Source]:
         lines = self._lines()
         form, begin = self._form, []
         if form == "auto":
@@ -85,10 +102,13 @@ class Sources:
                     row = _parsed(place, text)
                     yield Source(number, _name(place, row), self._worded(place, row))
             except UserError as error:
-                if not self._skip_bad:
-                    raise
-                self.skipped += 1
-                self.first_skipped = self.first_skipped or str(error)
+                self._pass_over(error)
+
+    def _pass_over(self, bad: UserError) -> None:
+        if not self._skip_bad:
+            raise bad
+        self.skipped += 1
+        self.first_skipped = self.first_skipped or str(bad)
 
     def _lines(self) -> Iterator[bytes]:
         try:

@@ -12,8 +12,8 @@ from vip_train.tasks.own import OwnTask
 from vip_train.tasks.table import table_ending
 from vip_train.tasks.task import Split
 
-_OWN = ("validation_file", "source_column", "target_column", "id_column", "labels", "skip_bad_rows", "encoding")
-"""Settings of a table of one's own, besides the file."""
+_OWN = ("source_column", "target_column", "id_column", "labels", "skip_bad_rows", "encoding")
+"""Settings of tables of one's own, besides the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,14 @@ class DataConfig:
         for name in ("max_train_examples", "max_validation_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
-        if self.train_file is None:
+        if not self.has_own_files:
             for name in _OWN:
                 if (value := getattr(self, name)) != getattr(DataConfig, name):
                     raise ValueError(f"{name}={value} is of no use without train_file")
             return
         for name in ("task", "data_dir"):
-            if (value := getattr(self, name)) != getattr(DataConfig, name):
-                raise ValueError(f"{name}={value} must not be given with train_file={self.train_file}")
+            if (value := getattr(self, name)) != getattr(type(self), name):
+                raise ValueError(f"{name}={value} must not be given with a file of one's own")
         for name in ("train_file", "validation_file"):
             if (path := getattr(self, name)) is not None:
                 try:
@@ -78,6 +78,11 @@ class DataConfig:
             raise ValueError(f"target_column={self.target_column} must not be the source_column")
 
     @property
+    def has_own_files(self) -> bool:
+        """Whether examples come from a table of one's own."""
+        return self.train_file is not None or self.validation_file is not None
+
+    @property
     def run_name(self) -> str:
         """What a run is called: its task, or its training file without what is behind the dot."""
         return self.task if self.train_file is None else self.train_file.name.removesuffix(".gz").rpartition(".")[0]
@@ -88,9 +93,10 @@ class DataConfig:
         Raises:
             UserError: there is no such task.
         """
-        if self.train_file is None:
+        if not self.has_own_files:
             return get_task(self.task)
-        return OwnTask(train_file=self.train_file, **{name: getattr(self, name) for name in _OWN})
+        own = {name: getattr(self, name) for name in _OWN}
+        return OwnTask(train_file=self.train_file, validation_file=self.validation_file, **own)
 
     def load(self, task: Task, split: Split) -> Sequence[Example]:
         """The examples of a split.

@@ -183,7 +183,7 @@ def test_an_adapter_without_a_task_needs_one(
     model = build()
     model.save_pretrained(tmp_path / "plain", backbone=str(model.backbone.name_or_path))
     said = refused("--adapter", tmp_path / "plain", "--data-dir", data)
-    assert said == f"{tmp_path / 'plain'}: does not say what it was trained for; name a task by --task"
+    assert said == f"{tmp_path / 'plain'}: does not say what it was trained for; name a task by --task, or a file"
     assert figures(tmp_path / "plain", "--data-dir", data, "--task", "superglue/cb")["examples"] == 11
 
 

@@ -254,9 +254,30 @@ def test_the_name_of_a_file_says_what_is_in_it(name: str, ask: Ask, tmp_path: Pa
 
 
 def test_a_name_that_says_nothing_is_asked_about(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("Ba ke.")
-    assert "say --input-format jsonl or text" in refused("", "--input", tmp_path / "rows.csv")
-    assert ask("", "--input", tmp_path / "rows.csv", "--input-format", "text") == ask("Ba ke.")
+    (tmp_path / "rows.log").write_text("Ba ke.")
+    assert "say --input-format jsonl or text" in refused("", "--input", tmp_path / "rows.log")
+    assert ask("", "--input", tmp_path / "rows.log", "--input-format", "text") == ask("Ba ke.")
+
+
+def test_a_table_is_answered_row_by_row(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
+    """A row stands on the line on which it begins; a field may hold line ends."""
+    path = tmp_path / "rows.csv"
+    path.write_text('id,source\n7,"Ba\nke."\n8,Lo.\n9,\n', encoding="utf-8")
+    found = ask("", "--input", path, "--skip-bad-rows", "true")
+    assert [(one["line"], one["id"]) for one in found] == [(2, "7"), (4, "8")]
+    assert [one["scores"] for one in found] == [one["scores"] for one in ask('{"source": "Ba\\nke."}\n{"source": "Lo."}\n')]
+    assert refused("", "--input", path) == f"{path}:5: field 'source' is blank"
+    assert (
+        refused("", "--input", path, "--source-column", "text") == f"{path}:1: column 'text' is missing, found 'id', 'source'"
+    )
+
+
+def test_a_table_is_worded_by_a_task(ask: Ask, tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("hypothesis\tpremise\nlo mi\tba ke\n", encoding="utf-8")
+    (found,) = ask("", "--input", path, "--task", "superglue/cb")
+    (same,) = ask('{"premise": "ba ke", "hypothesis": "lo mi"}', "--task", "superglue/cb")
+    assert found["scores"] == same["scores"]
 
 
 def test_a_broken_archive_is_named(refused: Callable[..., str], tmp_path: Path) -> None:

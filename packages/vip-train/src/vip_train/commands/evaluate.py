@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vip_train.scoring import Scoring
 from vip_train.serving import LoadingConfig, Throughput, other_answers
 from vip_train.splits import DataConfig
 from vip_train.tasks import Example, get_task
+from vip_train.tasks.own import OwnTask
 from vip_train.tasks.task import Split
 from vip_train.tokenised import TokenisedSplit
 from vip_train.world import World
@@ -28,7 +29,8 @@ class EvaluateConfig(DataConfig, LoadingConfig):
     """One adapter and the examples it is scored on."""
 
     task: str = ""
-    """Name of a task or of several, as in training; by default what the adapter was trained for. It has its own answers."""
+    """Name of a task or of several, as in training; by default what the adapter was trained for. It has its own answers.
+    A table of your own is named by `validation_file`, and has the adapter's answers if `labels` says no others."""
     split: Split = "validation"
     """Which examples."""
     batch_size: int = 64
@@ -62,12 +64,19 @@ def run(arguments: Sequence[str]) -> None:
 
 def _evaluate(config: EvaluateConfig, write: Write | None) -> dict[str, Any]:
     facts = config.read_adapter()
-    if not (name := config.task or facts.task):
-        raise UserError(f"{config.adapter}: does not say what it was trained for; name a task by --task")
-    task = get_task(name)
+    if config.has_own_files:
+        # An adapter that was trained on such a table knows its labels.
+        config = replace(config, labels=config.labels or facts.answers)
+        task, name = config.get_task(), str(config.validation_file or config.train_file)
+    else:
+        if not (name := config.task or facts.task):
+            raise UserError(f"{config.adapter}: does not say what it was trained for; name a task by --task, or a file")
+        task = get_task(name)
     if note := other_answers(facts, task):
         print(note, file=sys.stderr)
     examples = config.load(task, config.split)
+    if isinstance(task, OwnTask) and task.skipped.rows:
+        print(f"{task.skipped.rows:,} bad rows were skipped, the first: {task.skipped.reasons[0]}", file=sys.stderr)
     adapter = config.load_adapter()
     split = TokenisedSplit(examples, adapter.tokenizer, facts.max_source_length)
     # A mixture has no training examples of parts that are evaluated only.

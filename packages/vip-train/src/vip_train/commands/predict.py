@@ -30,10 +30,10 @@ class PredictConfig(LoadingConfig):
     overwrite: bool = False
     """Whether the file may be there already."""
     input_format: Format = "auto"
-    """`jsonl`: a line is a JSON object. `text`: a line is a text. `auto`: as the name ends, .jsonl or .txt; where there is no
-    ending, as of stdin, JSON lines if the first begins with a brace."""
+    """`jsonl`: a line is a JSON object. `text`: a line is a text. `auto`: as the name ends, .jsonl, .txt, .csv or .tsv; where
+    there is no ending, as of stdin, JSON lines if the first begins with a brace."""
     source_column: str = "source"
-    """Column of JSON lines that has the text, in the wording of the adapter's task."""
+    """Column of JSON lines or of a table that has the text, in the wording of the adapter's task."""
     task: str = ""
     """Words the rows by the template of this task, whose columns they have, and takes its fixed answers."""
     skip_bad_rows: bool = False

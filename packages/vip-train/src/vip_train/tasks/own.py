@@ -59,10 +59,10 @@ class OwnTask:
     sources fall on the same side, and the same file is divided alike in every run.
     """
 
-    train_file: Path
-    """.jsonl, .csv or .tsv, plain or as .gz."""
+    train_file: Path | None = None
+    """.jsonl, .csv or .tsv, plain or as .gz. With none there is only something to be evaluated on."""
     validation_file: Path | None = None
-    """The same."""
+    """The same. One of both is there."""
     source_column: str = "source"
     """Holds what the encoder reads; text."""
     target_column: str = "target"
@@ -117,22 +117,25 @@ class OwnTask:
             data_dir: of no account here.
 
         Raises:
-            UserError: a file cannot be read, a row is bad and bad rows are not skipped, or a split has no rows.
+            UserError: a file cannot be read, a row is bad and bad rows are not skipped, or a split has no rows or no file.
         """
+        if split == "train" and self.train_file is None:
+            raise UserError(f"validation_file={self.validation_file}: is not trained on, give a train_file")
         return self._loaded.splits[split]
 
     @cached_property
     def _loaded(self) -> _Loaded:
         splits: dict[Split, StoredExamples] = {"train": StoredExamples(), "validation": StoredExamples()}
         bad = _Bad()
-        for source, target in self._rows(self.train_file, bad):
-            held_out = self.validation_file is None and _is_held_out(source)
-            splits["validation" if held_out else "train"].append(source, target)
+        if self.train_file is not None:
+            for source, target in self._rows(self.train_file, bad):
+                held_out = self.validation_file is None and _is_held_out(source)
+                splits["validation" if held_out else "train"].append(source, target)
         if self.validation_file is not None:
             for source, target in self._rows(self.validation_file, bad):
                 splits["validation"].append(source, target)
         for split, examples in splits.items():
-            if not len(examples):
+            if not len(examples) and self.train_file is not None:
                 raise UserError(
                     f"{self.train_file}: has no rows for {split} when a tenth is held out by the hash of its source; "
                     "give a file of more rows, or a validation_file"
