@@ -249,47 +249,6 @@ def test_a_wrong_flag_is_named(arguments: tuple[str, ...], named: str) -> None:
     assert named in refusal(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("[yes, no]", ("yes", "no")),
-        ('["yes","no"]', ("yes", "no")),
-        ("[on, off, true, False]", ("on", "off", "true", "False")),
-        ("['1', 2.0, '012', 1e3]", ("1", "2.0", "012", "1e3")),
-        ("[2020-01-01, very good]", ("2020-01-01", "very good")),
-    ],
-)
-def test_labels_are_texts_as_they_are_written(text: str, labels: tuple[str, ...], written: Written) -> None:
-    assert read("--train-file", "a.csv", "--labels", text).labels == labels
-    assert read("--config", written(f"train_file: a.csv\nlabels: {text}\n")).labels == labels
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (("--validation-file", "b.csv"), "validation_file=b.csv is of no use without train_file"),
-        (("--labels", "[a, b]"), "labels=('a', 'b') is of no use without train_file"),
-        (("--skip-bad-rows", "true"), "skip_bad_rows=True is of no use without train_file"),
-        (("--train-file", "a.csv", "--task", "notes"), "task=notes must not be given with a file of one's own"),
-        (("--train-file", "a.csv", "--data-dir", "d"), "data_dir=d must not be given with a file of one's own"),
-        (("--train-file", "a.txt"), "train_file=a.txt must end in .jsonl, .csv, .tsv or one of these and .gz"),
-        (("--train-file", "a.csv", "--validation-file", "b.gz"), "validation_file=b.gz must end in"),
-        (("--train-file", "a.csv", "--encoding", "utf-9"), "encoding=utf-9 must be an encoding of text"),
-        (("--train-file", "a.csv", "--encoding", "hex"), "encoding=hex must be an encoding of text"),
-        (("--train-file", "a.csv", "--source-column", " "), "source_column=' ' must be the name of a column"),
-        (("--train-file", "a.csv", "--target-column="), "target_column='' must be the name of a column"),
-        (("--train-file", "a.csv", "--target-column=source"), "target_column=source must not be the source_column"),
-        (("--train-file", "a.csv", "--labels", "[a, b, a]"), "labels=['a', 'b', 'a']: 'a' comes twice"),
-        (("--train-file", "a.csv", "--labels", "[a, ' ']"), "labels=['a', ' ']: ' ' must be a text without white space"),
-        (("--train-file", "a.csv", "--labels", "[a]"), "labels=['a'] must be at least two"),
-        (("--train-file", "a.csv", "--labels", "a,b"), "labels"),
-        (("--train-file", "a.csv", "--labels", "[a, null]"), "labels"),
-    ],
-)
-def test_settings_of_own_data_that_mean_nothing_are_refused(arguments: tuple[str, ...], named: str) -> None:
-    assert named in refusal(*arguments)
-
-
 # --- YAML ---
 
 

@@ -254,7 +254,7 @@ def test_a_missing_package_is_one_line_before_anything_is_loaded(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == absent else real(package))
-    monkeypatch.setattr("vip_train.training.get_task", lambda _: pytest.fail("loads data"))
+    monkeypatch.setattr("vip_train.splits.get_task", lambda _: pytest.fail("loads data"))
     with pytest.raises(UserError) as caught:
         train(settings(output=tmp_path / "run", tracking=TrackingConfig(**{name: True})))  # type: ignore[arg-type]
     assert str(caught.value) == f"tracking.{name}=true: {absent} is not installed; pip install 'vip-train[{name}]'"

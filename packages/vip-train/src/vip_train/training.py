@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from vip_core import VIPPrompt, perplexity, usage
+from vip_core import perplexity, usage
 
 from vip_train import report
 from vip_train.accumulation import take
-from vip_train.backbones import Backbone, backbone_dtype, fingerprint, load_backbone
+from vip_train.backbones import fingerprint
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, fits, parse
 from vip_train.config import TrainConfig
 from vip_train.data import Batch, digest
@@ -23,7 +23,6 @@ from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import evaluate
-from vip_train.fine_tuning import WholeBackbone
 from vip_train.loader import Loader
 from vip_train.mixing import Mixing
 from vip_train.model import VIPModel
@@ -33,6 +32,7 @@ from vip_train.runs import RunFolder, next_output, settings
 from vip_train.scoring import Scoring
 from vip_train.sharding import whole
 from vip_train.signals import StopRequest
+from vip_train.start import starting_backbone, starting_prompt
 from vip_train.stopping import Best
 from vip_train.tasks import Example, Task
 from vip_train.tasks.own import OwnTask
@@ -120,7 +120,7 @@ class _Run:
         self.record: dict[str, Any] = {}
         self.best: Best | None = None
         self.trackers = Trackers(config.tracking)
-        self.backbone = self._load_backbone()
+        self.backbone = starting_backbone(config, world, deepspeed=deepspeed)
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         self.data_digest = digest(examples, validation)
         self.training, self.validation = (
@@ -135,7 +135,7 @@ class _Run:
             window=config.optimizer.length_window,
             mixing=Mixing(examples, task.weights, config.optimizer.seed) if len(task.parts) > 1 else None,
         )
-        prompt = self._make_prompt()
+        prompt = starting_prompt(config, self.backbone, world)
         check = fits(config, self.backbone_fingerprint, self.data_digest, prompt.state_dict())
         parts = world.from_first(lambda: folder.resume(check, tqdm.write))
         found = parse(parts) if parts else None
@@ -147,24 +147,6 @@ class _Run:
         self.started = time.monotonic()
         if found is not None:
             self._restore(found)
-
-    def _load_backbone(self) -> Backbone:
-        config, device = self.config, self.world.device
-        sharded = None
-        if self.deepspeed and config.engine.zero_stage == 3:
-            from vip_train.zero import loading_config
-
-            sharded = loading_config(config.optimizer, config.engine, self.world, backbone_dtype(config.precision, device))
-        precision = "fp32" if config.full_fine_tuning else config.precision
-        return load_backbone(config.backbone, precision=precision, device=device, sharded=sharded)
-
-    def _make_prompt(self) -> VIPPrompt:
-        if self.config.full_fine_tuning:
-            return WholeBackbone(self.backbone.model)
-        embedding_VD = self.backbone.model.get_input_embeddings().weight
-        torch.manual_seed(self.config.optimizer.seed)
-        with whole([embedding_VD]):
-            return VIPPrompt(self.config.vip, embedding_VD.cpu()).to(self.world.device)
 
     def _restore(self, found: Checkpoint) -> None:
         self.step = found.state.step
