@@ -48,7 +48,7 @@ def test_a_table_with_labels_is_trained_on_and_answered_by_them(
     assert results["skipped_rows"] == 1
     assert {"validation_accuracy", "validation_macro_f1", "majority_accuracy"} <= set(results)
     said = capfd.readouterr().out
-    assert "a part of the rows by the hash of the source" in said
+    assert "validation examples, held out by the hash of the source" in said
     assert f"1 bad rows skipped\n  {table}:7: column 'kind': 'mayb' is unknown, allowed are 'yes', 'no'\n" in said
     adapter = load_adapter(run / "adapter")
     assert (adapter.config.task, adapter.config.answers) == ("", ("yes", "no"))
@@ -129,6 +129,12 @@ def test_an_adapter_is_scored_on_a_table_as_the_run_that_made_it_was(
     assert main([*evaluate, "--validation-file", str(table)]) == 0
     whole = json.loads(capfd.readouterr().out)
     assert (whole["examples"], whole["task"]) == (59, str(table))
+    lines = tmp_path / "lines.jsonl"
+    assert main([*evaluate, "--validation-file", str(table), "--output", str(lines), "--max-validation-examples", "20"]) == 0
+    capfd.readouterr()
+    written = table.read_text(encoding="utf-8").splitlines()
+    for found in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
+        assert written[found["line"] - 1].endswith(f",{found['target']}")
     assert held_out["examples"] < 59
     assert main([*evaluate, "--validation-file", str(table), "--split", "train"]) == 2
     assert f"validation_file={table}: is not trained on" in capfd.readouterr().err
@@ -137,7 +143,18 @@ def test_an_adapter_is_scored_on_a_table_as_the_run_that_made_it_was(
 
 
 def test_labels_may_be_numbers(table: Path, begin: Begin, tmp_path: Path) -> None:
+    """The backbone of the other tests has never seen a digit."""
     path = tmp_path / "numbers.csv"
     path.write_text(table.read_text(encoding="utf-8").replace(",yes", ",1").replace(",no", ",0"), encoding="utf-8")
-    assert begin("--train-file", path, *OWN, "--labels", "[0, 1]", "--skip-bad-rows", "true") == 0
+    assert begin("--train-file", path, *OWN, "--labels", "[0, 1]", "--skip-bad-rows", "true", "--backbone", "bundled") == 0
     assert load_adapter(Path("runs/numbers-1/adapter")).config.answers == ("0", "1")
+
+
+def test_labels_that_are_the_same_tokens_are_refused(
+    table: Path, begin: Begin, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text(table.read_text(encoding="utf-8").replace(",yes", ",日本").replace(",no", ",中国"), encoding="utf-8")
+    assert begin("--train-file", path, *OWN, "--labels", "[日本, 中国]", "--skip-bad-rows", "true") == 2
+    assert "labels: '日本' and '中国' are the same to the backbone's vocabulary" in capfd.readouterr().err
+    assert not (tmp_path / "runs").exists()

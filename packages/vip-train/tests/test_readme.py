@@ -25,7 +25,8 @@ from vip_train.commands.study import StudyConfig, divide
 from vip_train.config import parse
 from vip_train.metrics import METRICS
 from vip_train.pretrain.loop import PretrainConfig
-from vip_train.study.plan import plan, read_study
+from vip_train.study.file import read_study
+from vip_train.study.plan import plan
 
 PACKAGE = Path(__file__).parent.parent
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")

@@ -42,12 +42,13 @@ def test_it_rises_then_falls_and_stays_between_zero_and_one(name: Any, warmup_st
     assert found[-1] == (1 if name == "constant" else 0)
 
 
-def test_both_groups_follow_it_in_proportion() -> None:
+def test_all_groups_follow_it_in_proportion() -> None:
     schedule = ScheduleConfig(name="linear", warmup_steps=2)
-    config = OptimizerConfig(steps=4, prompt_learning_rate=0.3, contextualizer_learning_rate=1e-4, schedule=schedule)
-    assert config.learning_rates(1) == {"prompt": 0.15, "contextualizer": 5e-5}
-    assert config.learning_rates(2) == {"prompt": 0.3, "contextualizer": 1e-4}
-    assert config.learning_rates(4) == {"prompt": 0.0, "contextualizer": 0.0}
+    rates = {"prompt_learning_rate": 0.3, "contextualizer_learning_rate": 1e-4, "backbone_learning_rate": 0.01}
+    config = OptimizerConfig(steps=4, **rates, schedule=schedule)
+    assert config.learning_rates(1) == {"prompt": 0.15, "contextualizer": 5e-5, "backbone": 0.005}
+    assert config.learning_rates(2) == {"prompt": 0.3, "contextualizer": 1e-4, "backbone": 0.01}
+    assert config.learning_rates(4) == {"prompt": 0.0, "contextualizer": 0.0, "backbone": 0.0}
 
 
 def test_a_warm_up_that_never_ends_is_refused() -> None:

@@ -11,7 +11,7 @@ EXAMPLES = [Example(f"source {number} \n雪\u2028", f"target {number % 3}", "") 
 def stored() -> StoredExamples:
     found = StoredExamples()
     for example in EXAMPLES:
-        found.append(example.source, example.target)
+        found.append(example.source, example.target, 7 * len(found) + 1)
     return found
 
 

@@ -18,6 +18,7 @@ from vip_train.schedule import ScheduleConfig
 from vip_train.splits import DataConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.trackers import TrackingConfig
+from vip_train.written import read_yaml
 
 Config = TypeVar("Config")
 
@@ -175,21 +176,11 @@ class TrainConfig(DataConfig):
             raise ValueError(f"precision={self.precision}: full_fine_tuning needs fp32, steps of training are lost below it")
 
 
-class _AsWritten(yaml.SafeLoader):
-    """YAML without booleans, dates and numbers, for a field's type says what it is: labels [yes, no] and [0, 1] are texts."""
-
-
-_AsWritten.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 @lru_cache  # a study parses hundreds of runs, and making one takes five times as long as parsing with it
 def parser_for(kind: type[Any], prog: str, description: str) -> jsonargparse.ArgumentParser:
     """A command line with a flag for every field of `kind`, nested ones by dots, and `--config FILE.yaml` for any of them."""
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    jsonargparse.set_loader("as written", lambda text: yaml.load(text, _AsWritten), (yaml.YAMLError,))
+    jsonargparse.set_loader("as written", read_yaml, (yaml.YAMLError,))
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=description, exit_on_error=False, allow_abbrev=False, parser_mode="as written"
     )

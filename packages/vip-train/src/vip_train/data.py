@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 from vip_core.losses import IGNORED
 
+from vip_train.errors import UserError
 from vip_train.tasks.task import Example
 
 
@@ -84,6 +85,19 @@ def encode_answers(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
     """Target token ids, each closed by `</s>`, -100 where padded: [A, T]."""
     rows = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=IGNORED)
+
+
+def check_distinct(answers: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes sure that fixed answers can be told apart once they are tokens.
+
+    Raises:
+        UserError: two of them are the same tokens, as are words in letters that the vocabulary lacks.
+    """
+    seen: dict[tuple[int, ...], str] = {}
+    for answer, row in zip(answers, tokenizer(list(answers))["input_ids"] if answers else [], strict=True):
+        other = seen.setdefault(tuple(row), answer)
+        if other != answer:
+            raise UserError(f"labels: {other!r} and {answer!r} are the same to the backbone's vocabulary; use other words")
 
 
 def digest(*splits: Sequence[Example]) -> str:

@@ -32,7 +32,7 @@ def write_outcome(
     backbone_fingerprint: str,
     last: dict[str, Any],
     best: Best | None,
-    constant: dict[str, float],
+    facts: dict[str, Any],
 ) -> None:
     """Writes all of it.
 
@@ -45,7 +45,7 @@ def write_outcome(
         backbone_fingerprint: see `vip_train.backbones.fingerprint`.
         last: the last evaluation's line of the metrics.
         best: the best evaluation, if the run keeps it and there was one that counts.
-        constant: what a constant answer would reach, and other facts of the data and the whole run.
+        facts: what a constant answer would reach, which data and backbone it was, and what else is said of the whole run.
 
     Raises:
         ValueError: a tensor is not finite.
@@ -54,7 +54,7 @@ def write_outcome(
     ends = {"last_step": last["step"], "stopped_early": last["step"] < config.optimizer.steps}
 
     def save(name: str, record: dict[str, Any], prompt: dict[str, Tensor] | None = None) -> dict[str, Any]:
-        results = {**record, **ends, **constant}
+        results = {**record, **ends, **facts}
         if isinstance(model.prompt, WholeBackbone):
             save_backbone(model.prompt, tokenizer, folder.path / name, prompt)
             return results

@@ -42,7 +42,7 @@ def announce(
         how += f" with offload to {config.engine.offload}"
     tqdm.write(
         f"{config.run_name}: {len(training)} training and {len(validation)} validation examples"
-        + (", a part of the rows by the hash of the source" if config.train_file and not config.validation_file else "")
+        + (", held out by the hash of the source" if config.train_file and not config.validation_file else "")
         + (f", {training.truncated} cut to {config.max_source_length} tokens" if training.truncated else "")
         + f"\nbackbone {config.backbone}: {frozen:,} frozen parameters; {method}: {trained(model):,} trained"
         + f"\n{how}, {world.size} process{'es' if world.size > 1 else ''} on {world.device.type}"

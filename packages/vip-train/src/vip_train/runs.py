@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,20 +77,11 @@ class RunFolder:
             if any(self.path.iterdir()):
                 raise UserError(f"{self.path}: already holds files; choose another folder or remove it")
             return
-        try:
-            before = yaml.safe_load((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{self.path / CONFIG_FILE}: cannot be read: {' '.join(str(error).split())}") from error
-        self._compare(before)
+        self._compare(read_settings(self.path))
 
     def _compare(self, before: dict[str, Any]) -> None:
-        if found := difference_that_matters(before, settings(self._config)):
-            key, old, new = found
-            if old is None and isinstance(new, dict):
-                raise UserError(f"{self.path}: holds a run of an earlier release, without {key}; choose another folder")
-            raise UserError(
-                f"{self.path}: holds a run with {key}={old}, it cannot go on with {key}={new}; choose another folder"
-            )
+        if found := that_differs(before, settings(self._config), _MAY_CHANGE):
+            raise UserError(f"{self.path}: holds a run {found}; choose another folder")
 
     def resume(self, check: Callable[[Checkpoint], None], complain: Callable[[str], None]) -> list[bytes]:
         """The files of the newest good checkpoint of this run; none where it is new or has none yet."""
@@ -187,12 +178,45 @@ def differences(one: Any, other: Any, prefix: str = "") -> dict[str, tuple[Any, 
     return found
 
 
-def difference_that_matters(before: Any, now: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first setting, with both values, that makes it another run; None if both are the same run."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings that a run was begun with.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: cannot be read: holds {type(found).__name__}, settings were expected")
+    return found
+
+
+def that_differs(before: dict[str, Any], now: dict[str, Any], may_differ: Sequence[str]) -> str:
+    """What makes a run another one: "with a=1, it cannot go on with a=2"; empty if nothing does.
+
+    Args:
+        before: settings of the run.
+        now: settings wanted.
+        may_differ: first parts of names that are of no account.
+    """
     for key, (old, new) in differences(before, now).items():
-        if key.partition(".")[0] not in _MAY_CHANGE:
-            return key, old, new
-    return None
+        if key.partition(".")[0] in may_differ:
+            continue
+        if not _has(before, key):
+            return f"of an earlier release, without {key}"
+        return f"with {key}={old}, it cannot go on with {key}={new}"
+    return ""
+
+
+def _has(found: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            return False
+        found = found[part]
+    return True
 
 
 def _lines_until(metrics: Path, step: int) -> Iterator[bytes]:

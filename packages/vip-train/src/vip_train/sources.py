@@ -1,10 +1,11 @@
 """Rows that wait for an answer: JSON lines, plain text or a table. A bad row is named by file, line and column."""
 
 import gzip
+import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,14 +15,13 @@ from vip_train.lines import STANDARD
 from vip_train.tasks import TextTask
 from vip_train.tasks.fields import field
 from vip_train.tasks.reading import Row
-from vip_train.tasks.table import BadRow, read_table
+from vip_train.tasks.table import BadRow, TableRow, read_table, read_table_from
 
-Format = Literal["auto", "jsonl", "text"]
+Format = Literal["auto", "jsonl", "text", "csv", "tsv"]
 
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark, which some editors begin a file with."""
-_ENDINGS: dict[str, Format] = {".jsonl": "jsonl", ".txt": "text"}
-_TABLES = (".csv", ".tsv")
+_ENDINGS: dict[str, Format] = {".jsonl": "jsonl", ".txt": "text", ".csv": "csv", ".tsv": "tsv"}
 _IDS = ("id", "idx")
 """Columns that may name a row; the first that is there does."""
 
@@ -43,37 +43,40 @@ class Sources:
     Args:
         path: of the file, packed if its name ends in .gz, or `STANDARD` for stdin.
         form: `auto` goes by the ending of the name. Where there is none, as of stdin, the rows are JSON lines if the first one
-            begins with a brace. A file that ends in .csv or .tsv, with or without .gz, is a table with names on top.
+            begins with a brace. `csv` and `tsv` are tables with the columns' names on top.
         column: of the text.
         task: words the rows, which have the columns of its template then; of one with a single column rows may be text.
         skip_bad: whether bad rows are passed over and counted.
+        encoding: of a table; JSON lines and text are UTF-8.
 
     Raises:
         UserError: there is no such file, or its ending says nothing.
     """
 
-    def __init__(self, path: Path, form: Format, column: str, task: TextTask | None, *, skip_bad: bool) -> None:
+    def __init__(
+        self, path: Path, form: Format, column: str, task: TextTask | None, *, skip_bad: bool, encoding: str = "utf-8"
+    ) -> None:
         self.name = "<stdin>" if path == STANDARD else str(path)
         self.skipped = 0
         """How many bad rows were passed over."""
         self.first_skipped = ""
         """What was wrong with the first of them."""
+        self._encoding = encoding
         self._path, self._form, self._column, self._task, self._skip_bad = path, form, column, task, skip_bad
         if path != STANDARD and (not path.exists() or path.is_dir()):
             raise UserError(f"{path}: no such file")
         ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-        self._is_table = form == "auto" and ending in _TABLES
-        if form == "auto" and ending and not self._is_table:
+        if form == "auto" and ending:
             if ending not in _ENDINGS:
-                raise UserError(f"{path}: ends in none of {', '.join((*_ENDINGS, *_TABLES))}; say --input-format jsonl or text")
+                raise UserError(f"{path}: ends in none of {', '.join(_ENDINGS)}; say what it is by --input-format")
             self._form = _ENDINGS[ending]
 
     def __iter__(self) -> Iterator[Source]:
-        return self._of_table() if self._is_table else self._of_lines()
+        return self._of_table() if self._form in ("csv", "tsv") else self._of_lines()
 
     def _of_table(self) -> Iterator[Source]:
         columns = [self._column] if self._task is None else [] if self._task.texts else self._task.fields
-        for found in read_table(self._path, columns):
+        for found in self._table(columns):
             try:
                 if isinstance(found, BadRow):
                     raise found
@@ -81,6 +84,12 @@ class Sources:
                 yield Source(found.line, _name(place, found.values), self._worded(place, found.values))
             except UserError as error:
                 self._pass_over(error)
+
+    def _table(self, columns: Sequence[str]) -> Iterator[TableRow | BadRow]:
+        if self._path == STANDARD:
+            stream = sys.stdin.buffer if sys.stdin else io.BytesIO()
+            return read_table_from(stream, self.name, f".{self._form}", columns, self._encoding)
+        return read_table(self._path, columns, self._encoding, ending=f".{self._form}")
 
     def _of_lines(self) -> Iterator[Source]:
         lines = self._lines()

@@ -67,8 +67,7 @@ class DataConfig:
                     raise ValueError(f"{name}={error}") from error
         self._check_columns()
         _check_labels(self.labels)
-        if not _is_encoding(self.encoding):
-            raise ValueError(f"encoding={self.encoding} must be an encoding of text, such as utf-8, latin-1 or utf-16")
+        check_encoding(self.encoding)
 
     def _check_columns(self) -> None:
         for name in ("source_column", "target_column"):
@@ -151,8 +150,15 @@ def _check_labels(labels: Sequence[str]) -> None:
         raise ValueError(f"labels={list(labels)} must be at least two, or none for free text")
 
 
-def _is_encoding(name: str) -> bool:
+def check_encoding(name: str) -> None:
+    """Refuses what Python knows no encoding of text by.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        return "a".encode(name).decode(name) == "a"
+        fine = "a".encode(name).decode(name) == "a"
     except (LookupError, ValueError):
-        return False
+        fine = False
+    if not fine:
+        raise ValueError(f"encoding={name} must be an encoding of text, such as utf-8, latin-1 or utf-16")

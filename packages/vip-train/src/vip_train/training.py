@@ -18,7 +18,7 @@ from vip_train.accumulation import take
 from vip_train.backbones import fingerprint
 from vip_train.checkpoint import FORMAT_VERSION, Checkpoint, RunState, fits, parse
 from vip_train.config import TrainConfig
-from vip_train.data import Batch, digest
+from vip_train.data import Batch, check_distinct, digest
 from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
@@ -122,6 +122,8 @@ class _Run:
         self.trackers = Trackers(config.tracking)
         self.backbone = starting_backbone(config, world, deepspeed=deepspeed)
         self.backbone_fingerprint = fingerprint(self.backbone.model)
+        for part in task.parts.values():
+            check_distinct(tuple(dict.fromkeys(part.answers.values())), self.backbone.tokenizer)
         self.data_digest = digest(examples, validation)
         self.training, self.validation = (
             TokenisedSplit(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
@@ -197,8 +199,9 @@ class _Run:
                     )
                 if last:
                     break
-        skipped = {"skipped_rows": self.skipped.rows} if self.skipped else {}
-        self._finish(constant.record() | {"trained_parameters": report.trained(self.model)} | skipped)
+        facts = {"trained_parameters": report.trained(self.model)}
+        facts |= {"skipped_rows": self.skipped.rows} if self.skipped else {}
+        self._finish({**constant.record(), **facts, "data": self.data_digest, "backbone": self.backbone_fingerprint})
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
         """One step; returns whether any process was asked to stop, the same answer in all."""
@@ -293,7 +296,7 @@ class _Run:
         checkpoint = Checkpoint(self._prompt_state(), self.engine.optimizer_state(), best, state)
         self.world.first_does(lambda: self.folder.save(checkpoint))
 
-    def _finish(self, constant: dict[str, float]) -> None:
+    def _finish(self, facts: dict[str, Any]) -> None:
         def write() -> None:
             write_outcome(
                 self.model,
@@ -304,7 +307,7 @@ class _Run:
                 backbone_fingerprint=self.backbone_fingerprint,
                 last=self.record,
                 best=self.best,
-                constant=constant,
+                facts=facts,
             )
 
         with whole(self.model.prompt.parameters()):

@@ -1,5 +1,6 @@
 """`vip-train predict`: a line in, a line out, in order; bad rows by file, line and column; files, pipes and Ctrl-C."""
 
+import functools
 import gzip
 import io
 import json
@@ -255,7 +256,9 @@ def test_the_name_of_a_file_says_what_is_in_it(name: str, ask: Ask, tmp_path: Pa
 
 def test_a_name_that_says_nothing_is_asked_about(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "rows.log").write_text("Ba ke.")
-    assert "say --input-format jsonl or text" in refused("", "--input", tmp_path / "rows.log")
+    assert "ends in none of .jsonl, .txt, .csv, .tsv; say what it is by --input-format" in refused(
+        "", "--input", tmp_path / "rows.log"
+    )
     assert ask("", "--input", tmp_path / "rows.log", "--input-format", "text") == ask("Ba ke.")
 
 
@@ -270,6 +273,14 @@ def test_a_table_is_answered_row_by_row(ask: Ask, refused: Callable[..., str], t
     assert (
         refused("", "--input", path, "--source-column", "text") == f"{path}:1: column 'text' is missing, found 'id', 'source'"
     )
+
+
+def test_a_table_comes_by_stdin_or_under_another_name_or_in_another_encoding(ask: Ask, tmp_path: Path) -> None:
+    table = "id,source\n7,Bä ke.\n"
+    (found,) = ask(table, "--input-format", "csv")
+    assert (found["line"], found["id"]) == (2, "7")
+    (path := tmp_path / "rows.log").write_text(table.replace(",", "\t"), encoding="latin-1")
+    assert ask("", "--input", path, "--input-format", "tsv", "--encoding", "latin-1") == [found]
 
 
 def test_a_table_is_worded_by_a_task(ask: Ask, tmp_path: Path) -> None:
@@ -319,7 +330,9 @@ def running(*flags: object) -> Iterator[subprocess.Popen[bytes]]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [str(part) for part in (*COMMAND, *flags)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    # A shell that runs the tests in the background has its programs ignore Ctrl-C, and that is inherited.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed) as process:
         limit = threading.Timer(240, process.kill)
         limit.start()
         try:

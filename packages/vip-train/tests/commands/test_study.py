@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from vip_train.cli import main
+from vip_train.commands.study import devices
 
 COMMAND = [sys.executable, "-m", "vip_train.cli", "study"]
 
@@ -47,7 +48,7 @@ def test_a_study_ends_in_a_table_and_goes_on_where_it_stopped(
     said = capsys.readouterr()
     assert "2 runs, 0 of them finished; in studies/study" in said.out
     assert said.err.splitlines()[-1].startswith("vip-train: superglue/cb, lost, seed 0: gone: cannot be loaded")
-    assert "(see studies/study/logs/superglue-cb_lost_seed-0.log)" in said.err
+    assert "(see studies/study/logs/superglue-cb/lost/seed-0.log)" in said.err
     table = Path("studies/study/table.md").read_text(encoding="utf-8")
     assert "1 of 2 runs are finished" in table
     results = json.loads(Path("studies/study/runs/superglue-cb/PT/seed-0/results.json").read_text(encoding="utf-8"))
@@ -84,7 +85,7 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_same_command_goes_on(
     reached = max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*"))
     assert not (run / "results.json").exists()
     assert main(["study", *flags]) == 0
-    assert f"continues after step {reached}" in Path("there/logs/superglue-cb_PT_seed-0.log").read_text(encoding="utf-8")
+    assert f"continues after step {reached}" in Path("there/logs/superglue-cb/PT/seed-0.log").read_text(encoding="utf-8")
     assert json.loads((run / "results.json").read_text(encoding="utf-8"))["step"] == 1000
 
 
@@ -95,7 +96,7 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_same_command_goes_on(
         ([], "study"),
         (["study.yaml", "--workers", "0"], "workers=0 must be at least 1"),
         (["study.yaml", "--optimizer.stepz", "3"], "study.yaml: superglue/cb, PT: "),
-        (["--output", "there", "--study", "study.yaml", "--task", "x", "--vip.method", "y"], "superglue/cb, PT: "),
+        (["--output", "there", "--study", "study.yaml", "--vip.method", "y"], "superglue/cb, PT: "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -114,4 +115,24 @@ def test_finished_runs_of_other_settings_are_refused(
     small(seeds=[0])
     assert main(["study", "study.yaml", *settings_of_runs]) == 0
     assert main(["study", "study.yaml", *settings_of_runs, "--vip.prompt-length", "3"]) == 2
-    assert "was finished with vip.prompt_length=2, now it is 3" in capsys.readouterr().err
+    assert "is a finished run with vip.prompt_length=2, it cannot go on with vip.prompt_length=3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "names"), [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b", "GPU-a"])]
+)
+def test_workers_have_the_gpus_the_study_was_given(
+    given: str | None, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    if given is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert devices(3) == names
+    assert devices(None) == names[:2]
+
+
+def test_without_a_gpu_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert (devices(None), devices(2)) == ([""], ["", ""])

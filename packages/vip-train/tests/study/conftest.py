@@ -16,7 +16,7 @@ def write(tmp_path: Path) -> Write:
 
     def study(**values: Any) -> Path:
         plain = {
-            "methods": {"PT": {"vip.method": "pt"}, "VIP": None},
+            "methods": {"PT": {"vip.method": "pt"}, "VIP": {}},
             "tasks": ["superglue/cb"],
             "seeds": [0, 1],
             "baseline": "PT",

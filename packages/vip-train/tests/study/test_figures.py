@@ -77,12 +77,60 @@ def test_rows_have_all_numbers_of_a_run() -> None:
     assert row == {"task": "cb", "method": "PT", "vip.x": "3", "seed": 4, "a": 1, "b": True}
 
 
+RESULTS = {
+    "data": "d",
+    "backbone": "b",
+    "trained_parameters": 1,
+    "seconds": 1.0,
+    "validation_nll": 1.0,
+    "validation_code_perplexity": 0.0,
+    "validation_codes_used": 0.0,
+    "validation_accuracy": 1.0,
+    "majority_accuracy": 0.5,
+}
+
+
+def put(folder: Path, method: str, content: str = json.dumps(RESULTS)) -> Cell:
+    one = cell(method, 0)._replace(path=folder / method)
+    one.path.mkdir(exist_ok=True)
+    (one.path / "results.json").write_text(content, encoding="utf-8")
+    return one
+
+
 def test_results_are_read_where_they_are(tmp_path: Path) -> None:
-    there, gone = (cell(method, 0)._replace(path=tmp_path / method) for method in ("PT", "VIP"))
-    there.path.mkdir()
-    (there.path / "results.json").write_text(json.dumps({"validation_f1": 1.0}), encoding="utf-8")
-    (found,) = measure([there, gone])
-    assert (found.cell, found.results) == (there, {"validation_f1": 1.0})
-    (there.path / "results.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match=r"results\.json: cannot be read"):
-        measure([there])
+    there = put(tmp_path, "PT")
+    (found,) = measure([there, cell("VIP", 0)._replace(path=tmp_path / "VIP")])
+    assert (found.cell, found.results) == (there, RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "lacks data"),
+        ("{}", "lacks data"),
+        (json.dumps({**RESULTS, "majority_accuracy": 1})[:-1], "cannot"),
+    ],
+)
+def test_damaged_results_are_named(tmp_path: Path, content: str, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"PT/results\.json: {reason}"):
+        measure([put(tmp_path, "PT", content)])
+
+
+def test_results_of_an_earlier_release_are_named(tmp_path: Path) -> None:
+    content = {name: value for name, value in RESULTS.items() if name != "trained_parameters"}
+    with pytest.raises(UserError, match="lacks trained_parameters; remove the run's folder"):
+        measure([put(tmp_path, "PT", json.dumps(content))])
+
+
+def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
+    ours = put(tmp_path, "VIP", json.dumps({**RESULTS, "data": "e"}))
+    with pytest.raises(UserError, match=r"VIP: has other data than .*PT; remove what is out of date"):
+        measure([put(tmp_path, "PT"), ours])
+
+
+def test_methods_may_have_backbones_of_their_own_but_not_seeds(tmp_path: Path) -> None:
+    ours = put(tmp_path, "VIP", json.dumps({**RESULTS, "backbone": "c"}))
+    assert len(measure([put(tmp_path, "PT"), ours])) == 2
+    with pytest.raises(UserError, match="has other backbone than"):
+        measure([put(tmp_path, "PT"), ours._replace(method="PT", seed=1)])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from vip_train.config import TrainConfig
 from vip_train.study.figures import Measured
-from vip_train.study.plan import Cell, Study
+from vip_train.study.file import Study
+from vip_train.study.plan import Cell
 from vip_train.study.plot import draw
 
 STUDY = Study(config=None, base={}, methods={"PT": {}, "VIP": {}}, tasks={}, seeds=(0,), axes={}, baseline=None)
@@ -15,7 +16,7 @@ STUDY = Study(config=None, base={}, methods={"PT": {}, "VIP": {}}, tasks={}, see
 def runs(count: int) -> list[Measured]:
     return [
         Measured(
-            Cell(f"task {task}", method, (), 0, Path(), Path(), (), TrainConfig()),
+            Cell(f"a $\\x$ {task}", method, (), 0, Path(), Path(), (), TrainConfig()),
             {"validation_accuracy": 0.5, "majority_accuracy": 0.3},
         )
         for task in range(count)

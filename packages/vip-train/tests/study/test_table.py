@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vip_train.config import TrainConfig
 from vip_train.study.figures import Measured
-from vip_train.study.plan import Cell, Study
+from vip_train.study.file import Study
+from vip_train.study.plan import Cell
 from vip_train.study.table import markdown
 
 STUDY = Study(
@@ -66,6 +67,14 @@ def test_what_is_not_finished_is_left_open() -> None:
     assert found["Against PT"].splitlines()[2] == "| cb | 3 | accuracy |  |"
 
 
-def test_without_any_run_or_baseline_there_is_less() -> None:
-    assert "No run is finished." in markdown("small", STUDY, [], [], "x")
+def test_rounding_is_not_below_the_constant_answer() -> None:
+    """The mean of three times 0.3 is less than 0.3 by its last digit."""
+    same = [
+        Measured(one.cell._replace(seed=seed), {**one.results, "validation_accuracy": 0.3, "majority_accuracy": 0.3})
+        for seed, one in enumerate([RUNS[0]] * 3)
+    ]
+    assert "▼" not in sections(same)["Scores"]
+
+
+def test_without_a_baseline_there_is_less() -> None:
     assert "Against" not in " ".join(sections(RUNS, dataclasses.replace(STUDY, baseline=None)))

@@ -17,6 +17,7 @@ from vip_train.lines import NOT_FINITE, STANDARD, Codes, Write, codes_of, json_l
 from vip_train.scoring import Scoring
 from vip_train.serving import LoadingConfig, Throughput, other_answers
 from vip_train.splits import DataConfig
+from vip_train.stored import StoredExamples
 from vip_train.tasks import Example, get_task
 from vip_train.tasks.own import OwnTask
 from vip_train.tasks.task import Split
@@ -140,6 +141,7 @@ class _Lines:
         facts = {name: getattr(example, name) for name in ("task", "group", "question", "references")}
         return {
             "row": row + 1,
+            **({"line": self._examples.line(row)} if isinstance(self._examples, StoredExamples) else {}),
             **{name: value for name, value in facts.items() if value},
             "prediction": answer,
             "target": example.target,

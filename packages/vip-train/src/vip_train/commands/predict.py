@@ -16,6 +16,7 @@ from vip_train.lines import STANDARD, Codes, codes_of, json_lines, short
 from vip_train.predict import predict
 from vip_train.serving import LoadingConfig, Throughput, fixed_answers, other_answers
 from vip_train.sources import Format, Source, Sources
+from vip_train.splits import check_encoding
 from vip_train.tasks import TASKS, TextTask
 
 
@@ -30,8 +31,10 @@ class PredictConfig(LoadingConfig):
     overwrite: bool = False
     """Whether the file may be there already."""
     input_format: Format = "auto"
-    """`jsonl`: a line is a JSON object. `text`: a line is a text. `auto`: as the name ends, .jsonl, .txt, .csv or .tsv; where
-    there is no ending, as of stdin, JSON lines if the first begins with a brace."""
+    """`jsonl`: a line is a JSON object. `text`: a line is a text. `csv`, `tsv`: a table with the columns' names on top. `auto`: as
+    the name ends, .jsonl, .txt, .csv or .tsv; without an ending, as of stdin, JSON lines if the first begins with a brace."""
+    encoding: str = "utf-8"
+    """Of a table; JSON lines and text are UTF-8."""
     source_column: str = "source"
     """Column of JSON lines or of a table that has the text, in the wording of the adapter's task."""
     task: str = ""
@@ -55,13 +58,16 @@ class PredictConfig(LoadingConfig):
         for name in ("batch_size", "length_window", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        check_encoding(self.encoding)
 
 
 def run(arguments: Sequence[str]) -> None:
     """Answers rows; what is no answer goes to stderr."""
     config = parse(PredictConfig, arguments, prog="vip-train predict", description="Answers rows with an adapter.")
     task = _task(config.task)
-    sources = Sources(config.input, config.input_format, config.source_column, task, skip_bad=config.skip_bad_rows)
+    sources = Sources(
+        config.input, config.input_format, config.source_column, task, skip_bad=config.skip_bad_rows, encoding=config.encoding
+    )
     with json_lines(config.output, overwrite=config.overwrite) as write:
         adapter = config.load_adapter()
         if task is not None:

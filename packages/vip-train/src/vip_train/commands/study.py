@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +14,8 @@ from vip_train.config import parse
 from vip_train.errors import UserError
 from vip_train.files import replace_file
 from vip_train.study.figures import Measured, measure, rows
-from vip_train.study.plan import Cell, Study, plan, read_study
+from vip_train.study.file import Study, read_study
+from vip_train.study.plan import Cell, plan
 from vip_train.study.plot import draw
 from vip_train.study.running import Failure, train_cells
 from vip_train.study.table import markdown
@@ -24,7 +26,7 @@ class StudyConfig:
     """One study. All other flags are settings of every run, as `vip-train train` has them."""
 
     study: Path
-    """Its file; `--study` may be left out. See `vip_train.study.plan` for what is in it."""
+    """Its file; `--study` may be left out. See `vip_train.study.file` for what is in it."""
     output: Path | None = None
     """Folder of the study, new or to be continued; by default studies/<name of the file>."""
     workers: int | None = None
@@ -44,14 +46,14 @@ def run(arguments: Sequence[str]) -> None:
     cells = plan(study, output, others, path=config.study)
     unfinished = [cell for cell in cells if not cell.is_finished()]
     print(f"{len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
+    measure(cells)  # what cannot be read is said before days of training
     try:
-        failures = train_cells(unfinished, _devices(config.workers)) if unfinished else []
+        failures = train_cells(unfinished, devices(config.workers)) if unfinished else []
     finally:
         # Also of what a stopped study has finished.
-        measured = measure(cells)
-        if measured:
+        if measured := measure(cells):
             _write(study, cells, measured, output, config.study.stem, shlex.join(["vip-train", "study", *arguments]))
-    print(f"table {output / 'table.md'}")
+            print(f"table {output / 'table.md'}")
     if failures:
         raise UserError(_complaint(failures))
 
@@ -70,11 +72,14 @@ def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, others
 
 
-def _devices(workers: int | None) -> list[str]:
-    gpus = torch.cuda.device_count()
-    if not gpus:
+def devices(workers: int | None) -> list[str]:
+    """For each worker the GPU it has, by the name that CUDA_VISIBLE_DEVICES gives it if that is set; "" where there is none."""
+    count = torch.cuda.device_count()
+    if not count:
         return [""] * (workers or 1)
-    return [str(number % gpus) for number in range(workers or gpus)]
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",")[:count] if given else [str(number) for number in range(count)]
+    return [names[number % count].strip() for number in range(workers or count)]
 
 
 def _write(study: Study, cells: Sequence[Cell], measured: Sequence[Measured], output: Path, title: str, command: str) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from scipy import stats
@@ -13,6 +14,16 @@ from vip_train.runs import RESULTS_FILE
 from vip_train.study.plan import Cell
 
 _CONSTANT = "majority_"
+_NEEDED = (
+    "data",
+    "backbone",
+    "trained_parameters",
+    "seconds",
+    "validation_nll",
+    "validation_code_perplexity",
+    "validation_codes_used",
+)
+"""What results of this release have, besides scores."""
 
 
 class Measured(NamedTuple):
@@ -59,18 +70,29 @@ def measure(cells: Iterable[Cell]) -> list[Measured]:
     """The results of the cells that are finished.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: one cannot be read, or two that are compared were trained on other data or for another backbone.
     """
-    found = []
-    for cell in cells:
-        path = cell.path / RESULTS_FILE
-        if not path.is_file():
-            continue
-        try:
-            found.append(Measured(cell, json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from error
+    found = [Measured(cell, _read(cell.path / RESULTS_FILE)) for cell in cells if (cell.path / RESULTS_FILE).is_file()]
+    firsts: dict[tuple[str, ...], Measured] = {}
+    for one in found:
+        place = (one.cell.task, *one.cell.axes)
+        # Methods may have backbones of their own.
+        for what, alike in (("data", place), ("backbone", (*place, one.cell.method))):
+            first = firsts.setdefault((what, *alike), one)
+            if one.results[what] != first.results[what]:
+                raise UserError(f"{one.cell.path}: has other {what} than {first.cell.path}; remove what is out of date")
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    lacking = [name for name in _NEEDED if not isinstance(found, dict) or name not in found]
+    if lacking or not any(name.startswith(_CONSTANT) for name in found):
+        raise UserError(f"{path}: lacks {', '.join(lacking) or 'scores'}; remove the run's folder to train it again")
+    return dict(found)
 
 
 def groups(measured: Iterable[Measured]) -> dict[tuple[str, tuple[str, ...]], dict[str, list[Measured]]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vip_train.study.figures import Measured, groups, spread
-from vip_train.study.plan import Study
+from vip_train.study.file import Study
 
 _COLUMNS = 3
 
@@ -37,11 +37,11 @@ def draw(study: Study, measured: Sequence[Measured], path: Path) -> bool:
                 panel.hlines(spread(scores).mean, place - 0.3, place + 0.3, color=f"C{place % 10}")
         panel.axhline(some.constant(metric), linestyle="--", linewidth=1, color="0.5")
         settings = [f"{name} {value}" for name, value in zip(study.axes, values, strict=True)]
-        panel.set_title("\n".join([task, *settings]), fontsize=9)
+        panel.set_title("\n".join([task, *settings]), fontsize=9, parse_math=False)
         panel.set_ylabel(metric, fontsize=8)
         panel.set_xlim(-0.6, len(study.methods) - 0.4)
         steep = 45 if len(study.methods) > 3 else 0
-        panel.set_xticks(range(len(study.methods)), list(study.methods), rotation=steep, fontsize=8)
+        panel.set_xticks(range(len(study.methods)), list(study.methods), rotation=steep, fontsize=8, parse_math=False)
         panel.tick_params(axis="y", labelsize=8)
     for panel in list(figure.axes)[len(panels) :]:
         panel.set_visible(False)

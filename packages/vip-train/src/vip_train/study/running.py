@@ -2,6 +2,7 @@
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ class Failure(NamedTuple):
 
     cell: Cell
     reason: str
-    """The last line it said."""
+    """What it said last, or what ended it."""
 
 
 def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
@@ -56,12 +57,15 @@ def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
             device = free.get()
             try:
                 status = running.run(cell, device, threads)
+                reason = "" if not status else _reason(cell.log, status)
+            except OSError as error:
+                status, reason = 2, f"{error.filename}: {error.strerror}"
             finally:
                 free.put(device)
             if status is None:
                 return
             if status:
-                failures.append(Failure(cell, _last_line(cell.log) or f"ended with status {status}"))
+                failures.append(Failure(cell, reason))
                 bar.write(f"failed: {cell.name}: {failures[-1].reason}")
             bar.update()
 
@@ -90,8 +94,10 @@ class _Running:
         """Trains a cell to its end; returns its status, None if it was not begun or told to stop."""
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
         command = [sys.executable, "-m", "vip_train.cli", "train", *cell.flags]
+        if self._stopped.is_set():
+            return None
         cell.log.parent.mkdir(parents=True, exist_ok=True)
-        with cell.log.open("wb") as said:
+        with cell.log.open("ab") as said:
             with self._lock:
                 if self._stopped.is_set():
                     return None
@@ -119,7 +125,10 @@ class _Running:
         self._ended.clear()
 
 
-def _last_line(log: Path) -> str:
+def _reason(log: Path, status: int) -> str:
+    """What the log says last of all, if it is an error's line; else how the process ended, of which the log knows nothing."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1].removeprefix("vip-train: ") if said else ""
+    return said[-1].removeprefix("vip-train: ") if said else f"ended with status {status}"

@@ -8,9 +8,12 @@ from typing import Any
 
 from vip_train.runs import ENVIRONMENT_FILE
 from vip_train.study.figures import Comparison, Measured, compare, groups, spread
-from vip_train.study.plan import Cell, Study
+from vip_train.study.file import Study
+from vip_train.study.plan import Cell
 
 BELOW = "▼"
+_ROUNDING = 1e-9
+"""A mean of seeds that all reach the constant answer's score may be less by its last digits."""
 
 _LEGEND = f"""Scores are of the validation split, as shares of 1: mean ± sample standard deviation over seeds (the least).
 *constant* is the best constant answer, chosen on the training split. {BELOW} marks a mean below it: nothing was learned that
@@ -25,13 +28,10 @@ def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence
         title: of the study.
         study: what was asked for.
         cells: all there should be.
-        measured: those that are finished.
+        measured: those that are finished, at least one.
         command: by which it is made again.
     """
-    parts = [f"# {title}", _origin(cells, measured, command)]
-    if not measured:
-        return "\n\n".join([*parts, "No run is finished.\n"])
-    parts += [_LEGEND, "## Scores", _scores(study, measured)]
+    parts = [f"# {title}", _origin(cells, measured, command), _LEGEND, "## Scores", _scores(study, measured)]
     if study.baseline is not None and len(study.methods) > 1:
         parts += [f"## Against {study.baseline}", _comparisons(study, measured, study.baseline)]
     parts += ["## What is trained, and what its codes do", _prompts(study, measured)]
@@ -40,7 +40,7 @@ def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence
 
 def _origin(cells: Sequence[Cell], measured: Sequence[Measured], command: str) -> str:
     lines = [f"`{command}`", "", f"{len(measured)} of {len(cells)} runs are finished."]
-    if measured and (found := _environment(measured[0].cell.path / ENVIRONMENT_FILE)):
+    if found := _environment(measured[0].cell.path / ENVIRONMENT_FILE):
         packages = ", ".join(f"{name} {found['packages'][name]}" for name in ("vip-train", "torch", "transformers"))
         lines[-1] += f" First of them: {found['device']}, {found['threads']} threads; Python {found['python']}, {packages}."
     return "\n".join(lines)
@@ -59,7 +59,7 @@ def _scores(study: Study, measured: Sequence[Measured]) -> str:
     for (task, axes), by_method in groups(measured).items():
         some = next(iter(by_method.values()))[0]
         for metric in some.metrics:
-            constant = spread([one.constant(metric) for own in by_method.values() for one in own]).mean
+            constant = some.constant(metric)
             found = [_score(by_method.get(method, []), metric, constant) for method in study.methods]
             lines.append([task, *axes, metric, f"{constant:.3f}", *found])
     return _table(["task", *study.axes, "metric", "constant", *study.methods], lines)
@@ -70,7 +70,7 @@ def _score(own: Sequence[Measured], metric: str, constant: float) -> str:
         return ""
     found = spread([one.score(metric) for one in own])
     text = f"{found.mean:.3f}" + ("" if math.isnan(found.sd) else f" ± {found.sd:.3f} ({found.least:.3f})")
-    return text + (f" {BELOW}" if found.mean < constant else "")
+    return text + (f" {BELOW}" if found.mean < constant - _ROUNDING else "")
 
 
 def _comparisons(study: Study, measured: Sequence[Measured], baseline: str) -> str:

@@ -128,12 +128,12 @@ class OwnTask:
         splits: dict[Split, StoredExamples] = {"train": StoredExamples(), "validation": StoredExamples()}
         bad = _Bad()
         if self.train_file is not None:
-            for source, target in self._rows(self.train_file, bad):
+            for source, target, line in self._rows(self.train_file, bad):
                 held_out = self.validation_file is None and _is_held_out(source)
-                splits["validation" if held_out else "train"].append(source, target)
+                splits["validation" if held_out else "train"].append(source, target, line)
         if self.validation_file is not None:
-            for source, target in self._rows(self.validation_file, bad):
-                splits["validation"].append(source, target)
+            for source, target, line in self._rows(self.validation_file, bad):
+                splits["validation"].append(source, target, line)
         for split, examples in splits.items():
             if not len(examples) and self.train_file is not None:
                 raise UserError(
@@ -142,8 +142,8 @@ class OwnTask:
                 )
         return _Loaded(splits, Skipped(bad.count, tuple(bad.reasons)))
 
-    def _rows(self, path: Path, bad: "_Bad") -> Iterator[tuple[str, str]]:
-        """Source and target of each row of a file."""
+    def _rows(self, path: Path, bad: "_Bad") -> Iterator[tuple[str, str, int]]:
+        """Source, target and line of each row of a file."""
         columns = [self.source_column, self.target_column, *([self.id_column] if self.id_column else [])]
         seen: dict[bytes, int] = {}
         rows, bad_before = 0, bad.count
@@ -159,8 +159,8 @@ class OwnTask:
             skipped = bad.count - bad_before
             raise UserError(f"{path}: has no rows" + (f" but {skipped} bad ones, such as {bad.newest}" if skipped else ""))
 
-    def _read(self, path: Path, found: TableRow | BadRow, seen: dict[bytes, int]) -> tuple[str, str]:
-        """Source and target of a row. Ids are put into `seen`, with the line each was first on."""
+    def _read(self, path: Path, found: TableRow | BadRow, seen: dict[bytes, int]) -> tuple[str, str, int]:
+        """Source, target and line of a row. Ids are put into `seen`, with the line each was first on."""
         if isinstance(found, BadRow):
             raise found
         place = f"{path}:{found.line}"
@@ -174,7 +174,7 @@ class OwnTask:
             before = seen.setdefault(hashlib.blake2b(name.encode(), digest_size=16).digest(), found.line)
             if before != found.line:
                 raise BadRow(f"{place}: column {self.id_column!r}: {_SHORT.repr(name)} was there before, in line {before}")
-        return source, target
+        return source, target, found.line
 
 
 def _text(place: str, column: str, value: Any, *, is_name: bool) -> str:

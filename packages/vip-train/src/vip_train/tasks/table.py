@@ -8,6 +8,7 @@ quotes may hold line ends.
 import codecs
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
@@ -53,7 +54,7 @@ def table_ending(path: Path) -> str:
     return ending
 
 
-def read_table(path: Path, columns: Sequence[str], encoding: str = "utf-8") -> Iterator[TableRow | BadRow]:
+def read_table(path: Path, columns: Sequence[str], encoding: str = "utf-8", *, ending: str = "") -> Iterator[TableRow | BadRow]:
     """Yields the rows, and what is wrong with those that are bad.
 
     Reading CSV or TSV raises the size that the csv module allows a field, which is one number for the whole process.
@@ -62,20 +63,42 @@ def read_table(path: Path, columns: Sequence[str], encoding: str = "utf-8") -> I
         path: of the file.
         columns: that each row must have, among others.
         encoding: of the file.
+        ending: .jsonl, .csv or .tsv, if its name does not say it.
 
     Raises:
         UserError: the file cannot be read or breaks off, or its first row does not name the columns.
     """
-    delimiter = _ENDINGS[table_ending(path)]
     with open_text(path, encoding=encoding, errors=_ESCAPED, newline="\n") as text:
-        lines = _Lines(path, text, encoding)
-        yield from _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
+        yield from _rows(_Lines(str(path), text, encoding), columns, _ENDINGS[ending or table_ending(path)])
+
+
+def read_table_from(
+    stream: IO[bytes], name: str, ending: str, columns: Sequence[str], encoding: str = "utf-8"
+) -> Iterator[TableRow | BadRow]:
+    """The same from a stream.
+
+    Args:
+        stream: of bytes.
+        name: that messages have in place of a path.
+        ending: .jsonl, .csv or .tsv.
+        columns: as above.
+        encoding: as above.
+
+    Raises:
+        UserError: as above.
+    """
+    text = io.TextIOWrapper(stream, encoding, errors=_ESCAPED, newline="\n")
+    yield from _rows(_Lines(name, text, encoding), columns, _ENDINGS[ending])
+
+
+def _rows(lines: "_Lines", columns: Sequence[str], delimiter: str) -> Iterator[TableRow | BadRow]:
+    return _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
 
 
 class _Lines:
     """The lines of a file; those that were taken can be put back."""
 
-    def __init__(self, path: Path, text: IO[str], encoding: str) -> None:
+    def __init__(self, path: str, text: IO[str], encoding: str) -> None:
         self.path, self.encoding = path, encoding
         self.line = 0
         """Number of the line that was taken last."""
