@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from vip_train.config import TrainConfig, parse
 from vip_train.errors import UserError
 from vip_train.runs import RESULTS_FILE, read_settings, settings, that_differs
+from vip_train.splits import DataConfig
 from vip_train.study.file import Study, check_own
 
 _LONGEST = 200
@@ -85,8 +86,9 @@ def _cell(
     place = Path(*(_as_name(path, name) for name in (task, method, *axes, f"seed-{seed}")))
     folder, log = output / "runs" / place, output / "logs" / place.with_name(f"{place.name}.log")
     own = {**study.tasks[task], **study.methods[method], **dict(zip(study.axes, values, strict=True))}
-    # A task of another name says which it is; a table of one's own is none of them.
-    if not {"task", "train_file"} & {*study.base, *map(_setting, given), *own}:
+    if "train_file" in {*study.base, *map(_setting, given), *own}:
+        own["task"] = DataConfig.task  # a table of one's own is no task, whichever the file of settings names
+    elif "task" not in own:
         own["task"] = task
     own |= {"optimizer.seed": seed, "output": str(folder)}
     start = [] if study.config is None else [f"--config={study.config}"]
