@@ -32,7 +32,7 @@ class PredictConfig(LoadingConfig):
     """Whether the file may be there already."""
     input_format: Format = "auto"
     """`jsonl`: a line is a JSON object. `text`: a line is a text. `csv`, `tsv`: a table with the columns' names on top. `auto`:
-    as the name ends, .jsonl, .txt, .csv or .tsv; without an ending, as of stdin, JSON lines if the first begins with a brace."""
+    as the name ends, .jsonl, .txt, .csv or .tsv; without an ending, as of stdin, JSON lines if the first begins with a {."""
     encoding: str = "utf-8"
     """Of a table; JSON lines and text are UTF-8."""
     source_column: str = "source"
