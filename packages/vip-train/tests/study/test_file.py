@@ -39,6 +39,14 @@ def test_settings_are_nested_or_have_dots_or_both(write: Write) -> None:
         ({"axes": {"optimizer.seed": [1, 2]}}, "axes: optimizer.seed is made by the study, seeds says which"),
         ({"methods": {"PT": {"output": "x"}}}, "methods.PT: output is made by the study, --output says which"),
         ({"methods": {"PT": {"task": "forms"}}}, "methods.PT: task chooses the data, which is for base and tasks to say"),
+        (
+            {"methods": {"PT": {"max_train_examples": 9}}},
+            "methods.PT: max_train_examples chooses the data, which is for base and tasks to say",
+        ),
+        (
+            {"axes": {"max_validation_examples": [9]}},
+            "axes: max_validation_examples chooses the data, which is for base and tasks to say",
+        ),
         ({"methods": {"PT": {"vip.methud": "pt"}}}, "methods.PT.vip.methud is no setting of a run"),
         ({"methods": {"PT": {"print_config": ""}}}, "methods.PT.print_config is no setting of a run"),
         ({"base": {"optimizer": None}}, "base.optimizer must be settings by name"),
@@ -65,3 +73,7 @@ def test_what_is_no_study_is_refused(tmp_path: Path, content: str) -> None:
         read_study(path)
     with pytest.raises(UserError, match="no such file"):
         read_study(tmp_path / "gone.yaml")
+
+
+def test_the_number_of_training_examples_may_be_an_axis(write: Write) -> None:
+    assert read_study(write(axes={"max_train_examples": [16, 64]})).axes == {"max_train_examples": ("16", "64")}

@@ -32,8 +32,10 @@ Settings = dict[str, Any]
 
 _OWN = {"optimizer.seed": "seeds", "output": "--output"}
 """Settings that a study makes itself, and what says which."""
-_DATA = {field.name for field in fields(DataConfig)} - {"max_train_examples"}
+_DATA = {field.name for field in fields(DataConfig)}
 """Settings in which runs that are compared must not differ."""
+_LEARNING_CURVE = {"max_train_examples"}
+"""Those that may be an axis for all that: only what has the same value on it is compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class _Reader:
     def _axes(self, given: Any) -> dict[str, tuple[Any, ...]]:
         found: dict[str, tuple[Any, ...]] = {}
         for name, values in self._mapping("axes", given).items():
-            for one in (axis := self._settings("axes", {name: values}, _DATA)):
+            for one in (axis := self._settings("axes", {name: values}, _DATA - _LEARNING_CURVE)):
                 if one in found:
                     raise self._wrong(f"axes: {one} comes twice")
                 self._different(f"axes.{one}", choices := self._list(f"axes.{one}", axis[one]))
