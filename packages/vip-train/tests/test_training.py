@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from vip_core import VIPPrompt
 from vip_train.adapter import load_adapter, read_adapter_config
-from vip_train.backbones import Backbone
+from vip_train.backbones import Backbone, fingerprint
 from vip_train.config import TrainConfig, parse, to_yaml
-from vip_train.data import Batch
+from vip_train.data import Batch, digest
 from vip_train.errors import UserError
 from vip_train.evaluation import evaluate
 from vip_train.order import Shuffled
@@ -80,6 +80,8 @@ def test_a_run_of_every_method_leaves_an_adapter_and_its_figures(
     assert metrics(tmp_path / "run")[-1].items() <= found.items()
     assert Scoring.of(task).baseline(examples, validation).record().items() <= found.items()
     assert {"majority_accuracy", "majority_macro_f1", "validation_macro_f1"} <= found.keys()
+    assert found.pop("data") == digest(examples, validation)
+    assert found.pop("backbone") == fingerprint(backbone.model)
     assert all(torch.isfinite(torch.tensor(value)).all() for value in found.values())
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     assert f"| validation_accuracy | {found['validation_accuracy']:.6g} |" in card
