@@ -16,7 +16,7 @@ def test_the_tasks_of_the_paper_are_there() -> None:
     wanted = {f"superglue/{name}" for name in SUPERGLUE} | {f"mrqa/{name}" for name in MRQA + OTHER_DOMAINS}
     wanted |= {"squad", "anli/r1", "anli/r2", "anli/r3", "mnli", "conll2003", "semeval2010-task8", "tacred"}
     assert wanted <= set(TASKS)
-    assert {name for name, task in TASKS.items() if "train" not in task.files} == {
+    assert {name for name, task in TASKS.items() if "train" not in task.files and not name.startswith("suite/")} == {
         *(f"mrqa/{name}" for name in OTHER_DOMAINS),
         *("superglue/ax-b", "superglue/ax-g", "mnli-mismatched"),
     }
@@ -120,4 +120,5 @@ def test_a_row_that_cannot_be_worded_is_named_with_its_field(name: str) -> None:
 
 
 def test_every_task_that_makes_its_fields_can_do_so_without_a_label() -> None:
-    assert {name for name, task in TASKS.items() if task.texts} <= set(UNLABELLED)
+    made = {task.texts: name for name, task in reversed(TASKS.items()) if task.texts}  # some tasks share how
+    assert {TASKS[name].texts for name in UNLABELLED} >= made.keys()

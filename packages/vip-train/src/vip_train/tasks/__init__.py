@@ -18,6 +18,7 @@ from vip_train.tasks.reviews import REVIEWS
 from vip_train.tasks.rte import RTE
 from vip_train.tasks.semeval2010_task8 import SEMEVAL2010_TASK8
 from vip_train.tasks.squad import SQUAD
+from vip_train.tasks.suite import SUITE, SUITE_NEW
 from vip_train.tasks.tacred import TACRED
 from vip_train.tasks.task import Example, Task, TextTask
 from vip_train.tasks.wic import WIC
@@ -27,6 +28,7 @@ TASKS: dict[str, TextTask] = {
     task.name: task
     for task in (
         *(FORMS, REVIEWS, NOTES),
+        *(*SUITE, *SUITE_NEW),
         *(BOOLQ, CB, COPA, MULTIRC, RECORD, RTE, WIC, WSC, AX_B, AX_G),
         *(SQUAD, *MRQA),
         *(*ANLI, *MNLI),

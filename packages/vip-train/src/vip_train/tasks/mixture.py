@@ -43,7 +43,7 @@ class Mixture:
         return [
             example._replace(task=name, group=f"{name}/{example.group}" if example.group else name)
             for name, task in self.parts.items()
-            if self.weights[name] or split == "validation"
+            if self.weights[name] or split != "train"
             for example in task.load(split, data_dir)
         ]
 

@@ -10,7 +10,7 @@ from vip_train.errors import UserError
 from vip_train.tasks.fields import field as field_of
 from vip_train.tasks.reading import Placed, Row, find_file, read_jsonl
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
 
 
 class Example(NamedTuple):
@@ -160,7 +160,8 @@ class TextTask:
             UserError: a file or row is missing or broken, or there is no such split; the message names it.
         """
         if split not in self.files:
-            raise UserError(f"{self.name}: has no {split} split, an adapter can only be evaluated on it")
+            only = ", an adapter can only be evaluated on it" if split == "train" else ""
+            raise UserError(f"{self.name}: has no {split} split{only}")
         where = f"{self.name}: the {split} split"
         rows: Iterable[Placed]
         if data_dir is not None and self.folder:
