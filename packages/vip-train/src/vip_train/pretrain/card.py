@@ -27,16 +27,20 @@ language work of its own.
 
 | | |
 |---|---|
-| text | `{corpus}`, SHA-256 `{digest}`, {tokens:,} training tokens, the last 0.5 % of the paragraphs held out |
+| text | `{corpus}`, SHA-256 `{digest}`, and {config.suite_paragraphs:,} paragraphs in the style of the suite's training domains |
+| tokens | {tokens:,} for training, the last 0.5 % of the paragraphs held out |
 | vocabulary | {vocabulary} |
 | stage 1 | {config.span_steps:,} steps of span corruption (15 %, mean span 3), constant learning rate |
 | stage 2 | {config.prefix_steps:,} steps of prefix-LM adaptation (Lester et al., 2021), learning rate falling to zero |
 | stage 3 | {config.answer_steps:,} steps of prefix-LM, cloze, lookup, echo and judge, learning rate falling again |
-| step | {config.batch_size} windows of {config.window} tokens, Adafactor at {config.learning_rate}, gradient norm at most 1 |
+| of these | {config.instruction_share:.0%} are instructions in words on sentences of the suite's training domains and frames |
+| step | {config.batch_size} windows of {config.window} tokens, or twice as many instructions |
+| optimizer | Adafactor at {config.learning_rate}, gradient norm at most 1 |
 | seed | {config.seed} |
 | time | {seconds:,.0f} s ({machine}, torch with {threads} threads) |
 | last training loss | {training_loss:.3f} nats per token |
 | held-out loss, nats per token | stage 1 {held_out_span_loss:.3f}, 2 {held_out_prefix_loss:.3f}, 3 {held_out_answer_loss:.3f} |
+{instructions}
 
 The whole curve is in `loss.jsonl`. To make it again:
 
@@ -55,6 +59,8 @@ def write_card(
         "span-steps": config.span_steps,
         "prefix-steps": config.prefix_steps,
         "answer-steps": config.answer_steps,
+        "instruction-share": config.instruction_share,
+        "suite-paragraphs": config.suite_paragraphs,
         "batch-size": config.batch_size,
         "window": config.window,
         "learning-rate": config.learning_rate,
@@ -64,6 +70,12 @@ def write_card(
         flags |= {"paragraphs-for-vocabulary": config.paragraphs_for_vocabulary}
         flags |= {f"shape.{name.replace('_', '-')}": value for name, value in asdict(config.shape).items()}
     learned = f"Unigram, learned from the first {config.paragraphs_for_vocabulary:,} paragraphs"
+    instructions = "| instructions | none |"
+    if config.instruction_share:
+        instructions = (
+            f"| new draws of instructions | loss {last['held_out_instruction_loss']:.3f} nats per token, "
+            f"{last['held_out_instructions_right']:.0%} answered without a fault |"
+        )
     text = _CARD.format(
         config=config,
         t5=model.config,
@@ -74,6 +86,7 @@ def write_card(
         parameters=model.num_parameters(),
         machine=f"{platform.system()} {platform.machine()}",
         threads=torch.get_num_threads(),
+        instructions=instructions,
         command=" ".join(["vip-train pretrain", *(f"--{name} {value}" for name, value in flags.items())]),
         **last,
     )

@@ -6,6 +6,7 @@ and the loss curve beside it, so that `--backbone FOLDER` treats it exactly like
 
 import copy
 import json
+import random
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -24,7 +25,8 @@ from vip_train.errors import UserError
 from vip_train.files import new_folder
 from vip_train.pretrain.card import write_card
 from vip_train.pretrain.corpus import Corpus, draw_windows, encode_corpus, read_paragraphs
-from vip_train.pretrain.objectives import Pair, Question, cloze, echo, judge, lookup, prefix_lm, span_corruption
+from vip_train.pretrain.instructions import instruct, paragraph
+from vip_train.pretrain.objectives import Pair, Question, cloze, echo, judge, lookup, padded, prefix_lm, span_corruption
 from vip_train.pretrain.vocabulary import EOS, train_vocabulary
 
 Stage = Literal["span", "prefix", "answer"]
@@ -77,6 +79,10 @@ class PretrainConfig:
     """Steps of prefix-LM adaptation after it; over these the learning rate falls linearly to zero."""
     answer_steps: int = 0
     """Steps of short answers (cloze, lookup, echo, judge) among prefix-LM; it falls from half its value to zero again."""
+    instruction_share: float = 0.0
+    """How many of those steps are instructions in words instead, 0 to 1."""
+    suite_paragraphs: int = 0
+    """Paragraphs in the style of the suite's training domains, mixed evenly into the corpus."""
     start: Path | None = None
     """A folder made by an earlier run, to go on from with a new optimizer. Its shape and vocabulary are kept."""
     batch_size: int = 32
@@ -98,11 +104,13 @@ class PretrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.steps < 1:
             raise ValueError("span_steps, prefix_steps and answer_steps are all 0, there is nothing to do")
-        for name in ("span_steps", "prefix_steps", "answer_steps", "threads"):
+        for name in ("span_steps", "prefix_steps", "answer_steps", "suite_paragraphs", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.window < 8:
             raise ValueError(f"window={self.window} must be at least 8 tokens")
+        if not 0 <= self.instruction_share <= 1:
+            raise ValueError(f"instruction_share={self.instruction_share} must be between 0 and 1")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive")
 
@@ -158,6 +166,7 @@ class _Objectives:
 
     def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._config = config
+        self._tokenizer = tokenizer
         names = [name for name in tokenizer.get_added_vocab() if name.startswith("<extra_id_")]
         self._eos: Any = tokenizer.convert_tokens_to_ids(EOS)
 
@@ -169,6 +178,8 @@ class _Objectives:
 
     def draw(self, stage: Stage, tokens: npt.NDArray[np.uint16], rng: np.random.Generator) -> Pair:
         """One batch for a stage."""
+        if stage == "answer" and rng.random() < self._config.instruction_share:
+            return self.instructions(rng)
         window_BL = draw_windows(tokens, batch=self._config.batch_size, length=self._config.window, rng=rng)
         if stage == "span":
             return span_corruption(window_BL, sentinels=self._sentinels, eos=self._eos, rng=rng)
@@ -181,11 +192,24 @@ class _Objectives:
         place = ["cloze", "lookup", "echo"].index(objective)
         return (cloze, lookup, echo)[place](window_BL, sentinel=int(self._sentinels[place]), eos=self._eos, rng=rng)
 
+    def instructions(self, rng: np.random.Generator) -> Pair:
+        """One batch of instructions in words. They are far shorter than a window, so there are twice as many."""
+        source = random.Random(int(rng.integers(2**63)))
+        drawn = [instruct(source) for _ in range(2 * self._config.batch_size)]
+        texts, answers = self._tokenizer([one.source for one in drawn]), self._tokenizer([one.target for one in drawn])
+        return padded(texts["input_ids"], answers["input_ids"])
+
+
+def _forward(model: T5ForConditionalGeneration, pair: Pair) -> Any:
+    """Logits, and the mean cross-entropy per target token, in nats, as `loss`."""
+    source_BS = torch.from_numpy(pair.source_BS)
+    mask_BS = source_BS != model.config.pad_token_id
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(input_ids=source_BS, attention_mask=mask_BS, labels=torch.from_numpy(pair.target_BT))
+
 
 def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
-    """Mean cross-entropy per target token, in nats."""
-    with torch.autocast("cpu", torch.bfloat16):
-        loss: torch.Tensor = model(input_ids=torch.from_numpy(pair.source_BS), labels=torch.from_numpy(pair.target_BT)).loss
+    loss: torch.Tensor = _forward(model, pair).loss
     return loss
 
 
@@ -196,6 +220,20 @@ def held_out_loss(
     """Mean loss in nats per target token over the same `batches` held-out batches each time it is called."""
     rng = np.random.default_rng(0)
     return float(np.mean([_loss(model, objectives.draw(stage, corpus.held_out, rng)).item() for _ in range(batches)]))
+
+
+@torch.no_grad()
+def instruction_loss(model: T5ForConditionalGeneration, objectives: _Objectives, batches: int = 16) -> tuple[float, float]:
+    """The same for instructions in words, drawn anew from the frames that are trained on, and the share of rows without a fault."""
+    rng = np.random.default_rng(0)
+    losses, right = [], []
+    for _ in range(batches):
+        pair = objectives.instructions(rng)
+        found: Any = _forward(model, pair)
+        target_BT = torch.from_numpy(pair.target_BT)
+        losses.append(found.loss.item())
+        right += ((found.logits.argmax(-1) == target_BT) | (target_BT == -100)).all(1).tolist()
+    return float(np.mean(losses)), float(np.mean(right))
 
 
 def _train(
@@ -226,10 +264,20 @@ def _train(
             if step % 500 == 0 or step == config.steps:
                 for name in get_args(Stage):
                     record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
+                if config.instruction_share:
+                    record["held_out_instruction_loss"], record["held_out_instructions_right"] = instruction_loss(model, objectives)
                 save_bf16(model, folder)
             with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
                 curve.write(json.dumps({"stage": stage, **record}) + "\n")
     return record
+
+
+def _mixed(paragraphs: list[str], config: PretrainConfig) -> list[str]:
+    """The corpus with the paragraphs in the style of the suite put evenly among its own."""
+    source = random.Random(config.seed)
+    written = [paragraph(source) for _ in range(config.suite_paragraphs)]
+    placed = [(at / len(part), one) for part in (paragraphs, written) for at, one in enumerate(part)]
+    return [one for _, one in sorted(placed, key=lambda found: found[0])]
 
 
 def _start(config: PretrainConfig, paragraphs: list[str]) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerBase]:
@@ -258,6 +306,7 @@ def pretrain(config: PretrainConfig) -> Path:
         if len(paragraphs) < 2:
             raise UserError(f"{config.corpus}: holds {len(paragraphs)} paragraphs, at least 2 are needed")
         try:
+            paragraphs = _mixed(paragraphs, config)
             model, tokenizer = _start(config, paragraphs)
             corpus = encode_corpus(paragraphs, tokenizer)
             for name, tokens in corpus._asdict().items():

@@ -3,6 +3,7 @@
 Notation: B batch, L raw tokens of a window, S source tokens, T target tokens.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -140,6 +141,18 @@ def judge(window_BL: Tokens, *, sentinel: int, eos: int, rng: np.random.Generato
         words = [*question.answers[answer], eos]
         target_BT[row, : len(words)] = words
     return Pair(source_BS, target_BT)
+
+
+def padded(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, pad: int = 0) -> Pair:
+    """Rows of different lengths: sources are filled up with `pad`, targets with -100."""
+
+    def filled(rows: Sequence[Sequence[int]], value: int) -> Tokens:
+        whole = np.full((len(rows), max(map(len, rows))), value, np.int64)
+        for row, ids in enumerate(rows):
+            whole[row, : len(ids)] = ids
+        return whole
+
+    return Pair(filled(sources, pad), filled(targets, -100))
 
 
 def _asked(front_BC: Tokens, window_BL: Tokens, answer_BT: Tokens, *, sentinel: int, eos: int) -> Pair:
