@@ -2,7 +2,6 @@
 
 import functools
 import gzip
-import io
 import json
 import os
 import signal
@@ -27,12 +26,6 @@ COMMAND = (sys.executable, "-W", "error", "-m", "vip_train.cli", "predict")
 
 
 @pytest.fixture
-def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
-    """Puts something into stdin."""
-    return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
-@pytest.fixture
 def ask(saved: Path, feed: Callable[[bytes], None], capfd: pytest.CaptureFixture[str]) -> Ask:
     """Answers what is fed into stdin; returns the lines of stdout."""
 
@@ -43,22 +36,6 @@ def ask(saved: Path, feed: Callable[[bytes], None], capfd: pytest.CaptureFixture
         said = capfd.readouterr()
         assert status == 0, said.err
         return [json.loads(line) for line in said.out.splitlines()]
-
-    return run
-
-
-@pytest.fixture
-def refused(saved: Path, feed: Callable[[bytes], None], capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line with which it fails."""
-
-    def run(data: str | bytes, *flags: object) -> str:
-        feed(data.encode() if isinstance(data, str) else data)
-        assert main(["predict", "--adapter", str(saved), *map(str, flags)]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        (line,) = [line for line in said.err.splitlines() if not line.startswith("the answers are those of ")]
-        assert line.startswith("vip-train: ")
-        return line.removeprefix("vip-train: ")
 
     return run
 
@@ -156,7 +133,7 @@ def test_free_text_is_written(ask: Ask, build: Build, texts: list[str], tmp_path
 
 def test_likelihoods_that_are_no_numbers_are_refused(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VIPModel, "score_targets", lambda self, prompted, row_N, label_NT: torch.full((len(row_N),), torch.nan))
-    assert "not finite" in refused("Ba ke.")
+    assert "not finite" in refused("predict", stdin="Ba ke.")
 
 
 def test_no_rows_are_no_answers(ask: Ask) -> None:
@@ -196,18 +173,20 @@ BAD = [
 
 @pytest.mark.parametrize(("row", "reason"), BAD)
 def test_a_bad_row_is_named_by_file_line_and_column(row: bytes, reason: str, refused: Callable[..., str]) -> None:
-    assert refused(b'{"source": "Ba."}\n\n' + row + b"\n").startswith(f"<stdin>:3: {reason}")
+    assert refused("predict", stdin=b'{"source": "Ba."}\n\n' + row + b"\n").startswith(f"<stdin>:3: {reason}")
 
 
 @pytest.mark.parametrize(("row", "reason"), [(b" ", "field 'source' is blank"), (b"\xc3", "is not UTF-8: ")])
 def test_a_bad_line_of_text_is_named(row: bytes, reason: str, refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_bytes(b"Ba.\n" + row + b"\nke")
-    assert refused("", "--input", tmp_path / "rows.txt").startswith(f"{tmp_path / 'rows.txt'}:2: {reason}")
+    assert refused("predict", "--input", tmp_path / "rows.txt").startswith(f"{tmp_path / 'rows.txt'}:2: {reason}")
 
 
 def test_a_bad_row_of_a_task_is_named(refused: Callable[..., str]) -> None:
-    assert refused('{"premise": "a"}', "--task", "superglue/cb") == "<stdin>:1: field 'hypothesis' is missing, found 'premise'"
-    assert refused('{"premise": "", "hypothesis": "b"}', "--task", "superglue/cb") == "<stdin>:1: field 'premise' is blank"
+    said = refused("predict", "--task", "superglue/cb", stdin='{"premise": "a"}')
+    assert said == "<stdin>:1: field 'hypothesis' is missing, found 'premise'"
+    said = refused("predict", "--task", "superglue/cb", stdin='{"premise": "", "hypothesis": "b"}')
+    assert said == "<stdin>:1: field 'premise' is blank"
 
 
 def test_bad_rows_are_passed_over_if_wanted_and_told(
@@ -241,7 +220,7 @@ def test_bad_rows_are_passed_over_if_wanted_and_told(
     ],
 )
 def test_a_wrong_setting_is_named(data: str, flags: tuple[str, ...], named: str, refused: Callable[..., str]) -> None:
-    assert named in refused(data, *flags)
+    assert named in refused("predict", *flags, stdin=data)
 
 
 # --- files ---
@@ -257,7 +236,7 @@ def test_the_name_of_a_file_says_what_is_in_it(name: str, ask: Ask, tmp_path: Pa
 def test_a_name_that_says_nothing_is_asked_about(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "rows.log").write_text("Ba ke.")
     assert "ends in none of .jsonl, .txt, .csv, .tsv; say what it is by --input-format" in refused(
-        "", "--input", tmp_path / "rows.log"
+        "predict", "--input", tmp_path / "rows.log"
     )
     assert ask("", "--input", tmp_path / "rows.log", "--input-format", "text") == ask("Ba ke.")
 
@@ -269,10 +248,9 @@ def test_a_table_is_answered_row_by_row(ask: Ask, refused: Callable[..., str], t
     found = ask("", "--input", path, "--skip-bad-rows", "true")
     assert [(one["line"], one["id"]) for one in found] == [(2, "7"), (4, "8")]
     assert [one["scores"] for one in found] == [one["scores"] for one in ask('{"source": "Ba\\nke."}\n{"source": "Lo."}\n')]
-    assert refused("", "--input", path) == f"{path}:5: field 'source' is blank"
-    assert (
-        refused("", "--input", path, "--source-column", "text") == f"{path}:1: column 'text' is missing, found 'id', 'source'"
-    )
+    assert refused("predict", "--input", path) == f"{path}:5: field 'source' is blank"
+    said = refused("predict", "--input", path, "--source-column", "text")
+    assert said == f"{path}:1: column 'text' is missing, found 'id', 'source'"
 
 
 def test_a_table_comes_by_stdin_or_under_another_name_or_in_another_encoding(ask: Ask, tmp_path: Path) -> None:
@@ -293,9 +271,10 @@ def test_a_table_is_worded_by_a_task(ask: Ask, tmp_path: Path) -> None:
 
 def test_a_broken_archive_is_named(refused: Callable[..., str], tmp_path: Path) -> None:
     whole = gzip.compress(b"Ba ke.\n" * 10)
+    path = tmp_path / "rows.txt.gz"
     for content in (whole[:-9], b"no archive"):
-        (tmp_path / "rows.txt.gz").write_bytes(content)
-        assert refused("", "--input", tmp_path / "rows.txt.gz").startswith(f"{tmp_path / 'rows.txt.gz'}: cannot be unpacked")
+        path.write_bytes(content)
+        assert refused("predict", "--input", path).startswith(f"{path}: cannot be unpacked")
 
 
 def test_a_file_has_the_answers_when_all_are_there(ask: Ask, tmp_path: Path) -> None:
@@ -308,7 +287,7 @@ def test_a_file_has_the_answers_when_all_are_there(ask: Ask, tmp_path: Path) -> 
 def test_a_file_that_is_there_is_kept_unless_it_may_go(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
     output = tmp_path / "found.jsonl"
     output.write_text("mine")
-    said = refused("Ba ke.", "--output", output, "--backbone", "/nowhere/t5")
+    said = refused("predict", "--output", output, "--backbone", "/nowhere/t5", stdin="Ba ke.")
     assert said == f"{output}: is there already; choose another name, or say --overwrite true"
     assert output.read_text() == "mine"
     ask("Ba ke.", "--output", output, "--overwrite", "true")
@@ -317,7 +296,7 @@ def test_a_file_that_is_there_is_kept_unless_it_may_go(ask: Ask, refused: Callab
 
 def test_an_error_leaves_no_file(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    refused("Ba ke.\n\nLo.", "--batch-size", 1, "--output", tmp_path / "out" / "found.jsonl")
+    refused("predict", "--batch-size", 1, "--output", tmp_path / "out" / "found.jsonl", stdin="Ba ke.\n\nLo.")
     assert list((tmp_path / "out").iterdir()) == []
 
 
