@@ -1,13 +1,16 @@
-"""Commands as they are refused."""
+"""Commands in this process: what they are fed, what they answer and how they refuse."""
 
 import io
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from vip_train.cli import main
 
+Ask = Callable[..., list[dict[str, Any]]]
 Feed = Callable[[bytes], None]
 
 
@@ -15,6 +18,21 @@ Feed = Callable[[bytes], None]
 def feed(monkeypatch: pytest.MonkeyPatch) -> Feed:
     """Puts something into stdin."""
     return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.fixture
+def ask(saved: Path, feed: Feed, capfd: pytest.CaptureFixture[str]) -> Ask:
+    """Has `vip-train predict` answer what is fed into stdin; returns the lines of stdout."""
+
+    def run(data: str | bytes, *flags: object, adapter: Path = saved) -> list[dict[str, Any]]:
+        feed(data.encode() if isinstance(data, str) else data)
+        capfd.readouterr()
+        status = main(["predict", "--adapter", str(adapter), *map(str, flags)])
+        said = capfd.readouterr()
+        assert status == 0, said.err
+        return [json.loads(line) for line in said.out.splitlines()]
+
+    return run
 
 
 @pytest.fixture
