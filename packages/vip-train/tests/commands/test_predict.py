@@ -142,7 +142,7 @@ BAD = [
     (b'{"source": "a", "id": "\\udc00"}', "field 'id' cannot be written again: "),
     (b'{"source": "a", "idx": 1e999}', "field 'idx' cannot be written again: "),
     (b'{"source": "\xff"}', "is not UTF-8: invalid start byte at byte 13"),
-    (b'{"source": ' + b"[" * 200_000, "is nested too deeply"),
+    (b'{"source": ' + b"[" * 200_000, "is JSON too deep to be read"),
     (b'{"source": ' + b"9" * 5000 + b"}", "is not JSON: "),
 ]
 

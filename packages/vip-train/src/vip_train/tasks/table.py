@@ -7,18 +7,15 @@ quotes may hold line ends.
 
 import codecs
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vip_train.errors import UserError
-from vip_train.tasks.reading import open_text
+from vip_train.tasks.reading import ending_of, open_text, parse_object, unpacking
 
 LONGEST = 2**24
 """Characters a row may have. What is longer is a bad row, and never in memory as a whole."""
@@ -48,8 +45,7 @@ def table_ending(path: Path) -> str:
     Raises:
         ValueError: it has none of these.
     """
-    ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
-    if ending not in _ENDINGS:
+    if (ending := ending_of(path)) not in _ENDINGS:
         raise ValueError(f"{path} must end in {', '.join(_ENDINGS)} or one of these and .gz")
     return ending
 
@@ -92,7 +88,8 @@ def read_table_from(
 
 
 def _rows(lines: "_Lines", columns: Sequence[str], delimiter: str) -> Iterator[TableRow | BadRow]:
-    return _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
+    with unpacking(lines.path, lines.where):
+        yield from _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
 
 
 class _Lines:
@@ -117,14 +114,14 @@ class _Lines:
         self.line -= len(lines)
 
     def _read(self) -> str:
-        try:
-            found = self._text.readline(LONGEST + 1)
-            rest = found
-            while len(found) > LONGEST and rest and not rest.endswith("\n"):
-                rest = self._text.readline(2**16)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.path}: cannot be unpacked after line {self.line}: {error}") from error
+        found = rest = self._text.readline(LONGEST + 1)
+        while len(found) > LONGEST and rest and not rest.endswith("\n"):
+            rest = self._text.readline(2**16)
         return found if self.line else found.removeprefix("\ufeff")
+
+    def where(self) -> str:
+        """How far the file was read."""
+        return f" after line {self.line}" if self.line else " before its first line"
 
     def bad(self, line: int, reason: str) -> BadRow:
         """A row that begins on a line and why it is bad."""
@@ -156,15 +153,12 @@ def _objects(lines: _Lines, columns: Sequence[str]) -> Iterator[TableRow | BadRo
 def _object(lines: _Lines, line: str, columns: Sequence[str]) -> Mapping[str, Any]:
     if len(line) > LONGEST:
         raise lines.too_long(lines.line)
+    damage = lines.damage(line)
     try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise lines.bad(lines.line, lines.damage(line) or f"is not JSON: {error}") from error
-    except RecursionError as error:
-        raise lines.bad(lines.line, "is JSON too deep to be read") from error
-    if not isinstance(found, dict):
-        raise lines.bad(lines.line, f"holds {type(found).__name__}, an object was expected")
-    if damage := lines.damage(line):
+        found = parse_object(f"{lines.path}:{lines.line}", line)
+    except UserError as error:
+        raise lines.bad(lines.line, damage) if damage else BadRow(str(error)) from error
+    if damage:
         held = [name for name, value in found.items() if isinstance(value, str) and _NO_TEXT.search(value)]
         raise lines.bad(lines.line, f"column {held[0]!r}: {damage}" if held else damage)
     for name in columns:
