@@ -22,6 +22,7 @@ LONGEST = 2**24
 
 _ENDINGS = {".jsonl": "", ".csv": ",", ".tsv": "\t"}
 """What stands between fields."""
+_OTHER_DELIMITER = "; between fields a .csv has commas and a .tsv has tabs"
 _NO_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 _ESCAPED = "vip_train.escaped"
 
@@ -131,6 +132,11 @@ class _Lines:
         """The same of a row whose end is too far."""
         return self.bad(line, f"is longer than {LONGEST} characters")
 
+    def check_ends(self, line: str) -> None:
+        """Refuses the file if a line that cannot be read is all of it, because lines end with CR alone."""
+        if self.line == 1 and "\r" in line.rstrip("\r\n") and "\n" not in line:
+            raise UserError(f"{self.path}: its lines end with CR alone, LF or CRLF was expected")
+
     def damage(self, text: str) -> str:
         """What the first character that is no text is; empty if there is none."""
         found = _NO_TEXT.search(text)
@@ -152,12 +158,16 @@ def _objects(lines: _Lines, columns: Sequence[str]) -> Iterator[TableRow | BadRo
 
 def _object(lines: _Lines, line: str, columns: Sequence[str]) -> Mapping[str, Any]:
     if len(line) > LONGEST:
+        lines.check_ends(line)
         raise lines.too_long(lines.line)
     damage = lines.damage(line)
     try:
         found = parse_object(f"{lines.path}:{lines.line}", line)
     except UserError as error:
-        raise lines.bad(lines.line, damage) if damage else BadRow(str(error)) from error
+        if damage:
+            raise lines.bad(lines.line, damage) from error
+        lines.check_ends(line)
+        raise BadRow(str(error)) from error
     if damage:
         held = [name for name, value in found.items() if isinstance(value, str) and _NO_TEXT.search(value)]
         raise lines.bad(lines.line, f"column {held[0]!r}: {damage}" if held else damage)
@@ -200,7 +210,8 @@ def _header(lines: _Lines, columns: Sequence[str], delimiter: str) -> list[str]:
             raise UserError(f"{lines.path}:{line}: column {name!r} comes twice")
     for name in columns:
         if name not in names:
-            raise UserError(f"{lines.path}:{line}: column {name!r} is missing, found {', '.join(map(repr, names))}")
+            hint = _OTHER_DELIMITER if len(names) == 1 and re.search("[,;\t]", names[0]) else ""
+            raise UserError(f"{lines.path}:{line}: column {name!r} is missing, found {', '.join(map(repr, names))}{hint}")
     return names
 
 
@@ -227,6 +238,7 @@ def _record(lines: _Lines, delimiter: str, names: Sequence[str]) -> tuple[int, l
         fields = next(csv.reader(feed(), delimiter=delimiter, strict=True), [])
     except (csv.Error, BadRow) as error:
         lines.put_back([line for line in taken[1:] if line])
+        lines.check_ends(first)
         if isinstance(error, BadRow):
             raise
         raise lines.bad(begin, _broken(error, len(taken) > 1)) from error
