@@ -68,9 +68,10 @@ class Sources:
             if ending not in _ENDINGS:
                 raise UserError(f"{path}: ends in none of {', '.join(_ENDINGS)}; say what it is by --input-format")
             self._form = _ENDINGS[ending]
+        self._is_table = self._form in ("csv", "tsv")
 
     def __iter__(self) -> Iterator[Source]:
-        return self._of_table() if self._form in ("csv", "tsv") else self._of_lines()
+        return self._of_table() if self._is_table else self._of_lines()
 
     def _of_table(self) -> Iterator[Source]:
         columns = [self._column] if self._task is None else [] if self._task.texts else self._task.fields
@@ -141,11 +142,12 @@ class Sources:
             texts: Mapping[str, str] = {self._column: field(place, row, self._column, str)}
         else:
             texts = self._task.read_texts(place, row)
+        what = "column" if self._is_table else "field"
         for name, text in texts.items():
             if not text.strip():
-                raise UserError(f"{place}: field {name!r} is blank")
+                raise UserError(f"{place}: {what} {name!r} is blank")
             if not _is_unicode(text):
-                raise UserError(f"{place}: field {name!r} holds half of a surrogate pair, which is no character")
+                raise UserError(f"{place}: {what} {name!r} holds half of a surrogate pair, which is no character")
         return texts[self._column] if self._task is None else self._task.word(texts)
 
 

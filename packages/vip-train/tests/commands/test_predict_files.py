@@ -44,7 +44,7 @@ def test_a_table_is_answered_row_by_row(ask: Ask, refused: Callable[..., str], t
     found = ask("", "--input", path, "--skip-bad-rows", "true")
     assert [(one["line"], one["id"]) for one in found] == [(2, "7"), (4, "8")]
     assert [one["scores"] for one in found] == [one["scores"] for one in ask('{"source": "Ba\\nke."}\n{"source": "Lo."}\n')]
-    assert refused("predict", "--input", path) == f"{path}:5: field 'source' is blank"
+    assert refused("predict", "--input", path) == f"{path}:5: column 'source' is blank"
     said = refused("predict", "--input", path, "--source-column", "text")
     assert said == f"{path}:1: column 'text' is missing, found 'id', 'source'"
 
@@ -57,12 +57,14 @@ def test_a_table_comes_by_stdin_or_under_another_name_or_in_another_encoding(ask
     assert ask("", "--input", path, "--input-format", "tsv", "--encoding", "latin-1") == [found]
 
 
-def test_a_table_is_worded_by_a_task(ask: Ask, tmp_path: Path) -> None:
+def test_a_table_is_worded_by_a_task(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text("hypothesis\tpremise\nlo mi\tba ke\n", encoding="utf-8")
     (found,) = ask("", "--input", path, "--task", "superglue/cb")
     (same,) = ask('{"premise": "ba ke", "hypothesis": "lo mi"}', "--task", "superglue/cb")
     assert found["scores"] == same["scores"]
+    path.write_text("hypothesis\tpremise\nlo mi\t \n", encoding="utf-8")
+    assert refused("predict", "--input", path, "--task", "superglue/cb") == f"{path}:2: column 'premise' is blank"
 
 
 def test_a_broken_archive_is_named(refused: Callable[..., str], tmp_path: Path) -> None:
