@@ -17,10 +17,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
 from vip_train.adapter import read_adapter_config
 from vip_train.backbones import Backbone, load_backbone
 from vip_train.config import OptimizerConfig, TrainConfig
+from vip_train.data import encode_answers, encode_sources
 from vip_train.model import VIPModel
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, pretrain
 
@@ -163,6 +165,20 @@ def foreign(tmp_path: Path) -> Path:
 def texts() -> list[str]:
     """Four source texts of different lengths."""
     return sorted(sentences(4, seed=1), key=len)
+
+
+@pytest.fixture
+def source(backbone: Backbone, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of four texts of different lengths."""
+    found = encode_sources(texts, backbone.tokenizer, 480)
+    assert (found.attention_mask == 0).any()
+    return found.input_ids, found.attention_mask
+
+
+@pytest.fixture
+def labels(backbone: Backbone) -> Tensor:
+    """Targets of those texts, of different lengths."""
+    return encode_answers(["ba", "milotura", "ke lo", "ba"], backbone.tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import dataclasses
 import inspect
 import json
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,12 @@ import pytest
 import yaml
 from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig
 from vip_train.config import CheckpointConfig, EngineConfig, OptimizerConfig, TrainConfig, parse, to_yaml
-from vip_train.engine import check_engine
 from vip_train.errors import UserError
 from vip_train.pretrain.loop import PretrainConfig, ShapeConfig
 from vip_train.schedule import ScheduleConfig
 from vip_train.stopping import StoppingConfig
 from vip_train.trackers import TrackingConfig
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 OTHER = TrainConfig(
     task="superglue/rte",
     data_dir=Path("some data"),
@@ -327,53 +323,6 @@ def test_wrong_yaml_that_came_by_an_equals_sign_is_named_too(written: Written) -
 @pytest.mark.parametrize("place", ["missing.yaml", "missing/missing.yaml", "."])
 def test_yaml_that_is_not_there_is_named(place: str, tmp_path: Path) -> None:
     assert str(tmp_path / place) in refusal("--config", str(tmp_path / place))
-
-
-def test_there_are_configurations() -> None:
-    assert CONFIGS
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_configuration_of_the_package_is_valid(path: Path) -> None:
-    assert read("--config", str(path)) != TrainConfig()
-
-
-SIZES = [path for path in CONFIGS if path.parent.name != "configs"]
-PROCESSES = {"one-gpu": 1, "one-node": 8, "two-nodes": 16}
-
-
-def test_there_is_a_configuration_for_each_size_and_machine() -> None:
-    found = {(path.parent.name, path.stem) for path in SIZES}
-    assert found == {(size, machine) for size in ("t5-base", "t5-3b", "t5-11b") for machine in PROCESSES}
-
-
-@pytest.mark.parametrize("path", SIZES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_the_configuration_of_a_machine_says_what_it_takes_and_how_to_start_it(path: Path) -> None:
-    config = read("--config", str(path))
-    assert config.optimizer.batch_size % PROCESSES[path.stem] == 0
-    assert (config.engine.name == "deepspeed") is (path.stem != "one-gpu")
-    check_engine(config.optimizer, config.engine, deepspeed=config.engine.name == "deepspeed")
-    header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("#"))
-    assert "an estimate by arithmetic and not a measurement" in header
-    launchers = {"one-gpu": ["python "], "one-node": ["deepspeed ", "torchrun "], "two-nodes": ["--hostfile", "torchrun "]}
-    for needed in ("#SBATCH", "srun", "--signal=TERM@", *launchers[path.stem]):
-        assert needed in header
-    commands = re.findall(r"run\.py +(--config .*)", header.replace("\\\n#", ""))
-    assert len(commands) == {"one-gpu": 2, "one-node": 3, "two-nodes": 3}[path.stem]
-    for command in commands:
-        _, name, *rest = shlex.split(command)
-        assert path.samefile(path.parents[4] / name)
-        assert read("--config", str(path), *rest).output == Path(f"runs/{path.parent.name}")
-
-
-def test_the_papers_configuration_is_the_papers_prompt() -> None:
-    (path,) = (path for path in CONFIGS if path.name == "paper.yaml")
-    config = read("--config", str(path))
-    assert config.vip == VIPConfig.paper()
-    assert (config.optimizer.name, config.optimizer.schedule) == ("adafactor", ScheduleConfig())
-    rates = config.optimizer.learning_rates(30000)
-    assert (rates["prompt"], rates["contextualizer"]) == (0.3, 1e-4)
-    assert config.optimizer.stopping == StoppingConfig(patience=20 * config.optimizer.evaluate_every)
 
 
 def test_no_settings_have_more_than_a_dozen_fields() -> None:

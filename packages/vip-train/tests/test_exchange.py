@@ -14,7 +14,7 @@ from torch import Tensor
 from vip_train.adapter import Adapter, load_adapter
 from vip_train.backbones import Backbone
 from vip_train.cli import main
-from vip_train.data import encode_answers, encode_sources
+from vip_train.data import encode_answers
 from vip_train.exchange import export_to_peft, import_soft_prompt
 from vip_train.model import VIPModel
 from vip_train.predict import predict
@@ -30,13 +30,6 @@ WRITING = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
 def peft() -> Any:
     """The library; a copy of the backbone goes with it, for it changes the model it is given."""
     return pytest.importorskip("peft", reason="peft is not installed: nothing to compare with")
-
-
-@pytest.fixture
-def source(backbone: Backbone, texts: list[str]) -> tuple[Tensor, Tensor]:
-    found = encode_sources(texts, backbone.tokenizer, 480)
-    assert (found.attention_mask == 0).any()
-    return found.input_ids, found.attention_mask
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 import jsonargparse
 import yaml
@@ -20,7 +20,10 @@ from vip_train.stopping import StoppingConfig
 from vip_train.trackers import TrackingConfig
 from vip_train.written import read_yaml
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # only type checkers have it
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 _MOST_EXAMPLES = 2**20
 """Of one optimizer step."""
@@ -195,12 +198,12 @@ def parse(kind: type[Config], arguments: Sequence[str], *, prog: str, descriptio
     Raises:
         UserError: an unknown flag or key, a value of the wrong type or out of range, or an unreadable YAML file.
     """
-    parser = parser_for(kind, prog, description)  # type: ignore[arg-type]  # a class is hashable
+    parser = parser_for(kind, prog, description)
     try:
         parsed = parser.parse_args([_underscored(argument) for argument in arguments])
         _check_values(kind, parsed, "")
         found = parser.instantiate(parsed)
-        return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+        return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})
     except (argparse.ArgumentError, ValueError, TypeError, RecursionError) as error:
         files = [later for flag, later in itertools.pairwise(arguments) if flag == "--config"]
         files += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]

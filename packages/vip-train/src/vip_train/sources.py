@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import sys
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ from vip_train.errors import UserError
 from vip_train.lines import STANDARD
 from vip_train.tasks import TextTask
 from vip_train.tasks.fields import field
-from vip_train.tasks.reading import Row
+from vip_train.tasks.reading import Row, ending_of, parse_object, unpacking
 from vip_train.tasks.table import BadRow, TableRow, read_table, read_table_from
 
 Format = Literal["auto", "jsonl", "text", "csv", "tsv"]
@@ -65,14 +64,14 @@ class Sources:
         self._path, self._form, self._column, self._task, self._skip_bad = path, form, column, task, skip_bad
         if path != STANDARD and (not path.exists() or path.is_dir()):
             raise UserError(f"{path}: no such file")
-        ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-        if form == "auto" and ending:
+        if form == "auto" and (ending := ending_of(path)):
             if ending not in _ENDINGS:
                 raise UserError(f"{path}: ends in none of {', '.join(_ENDINGS)}; say what it is by --input-format")
             self._form = _ENDINGS[ending]
+        self._is_table = self._form in ("csv", "tsv")
 
     def __iter__(self) -> Iterator[Source]:
-        return self._of_table() if self._form in ("csv", "tsv") else self._of_lines()
+        return self._of_table() if self._is_table else self._of_lines()
 
     def _of_table(self) -> Iterator[Source]:
         columns = [self._column] if self._task is None else [] if self._task.texts else self._task.fields
@@ -108,7 +107,7 @@ class Sources:
                 if form == "text":
                     yield Source(number, {}, self._worded(place, {column: text}))
                 elif text.strip():
-                    row = _parsed(place, text)
+                    row = parse_object(place, text, strict=True)
                     yield Source(number, _name(place, row), self._worded(place, row))
             except UserError as error:
                 self._pass_over(error)
@@ -125,10 +124,11 @@ class Sources:
                 # A shell may have closed it; then Python has none.
                 yield from sys.stdin.buffer if sys.stdin else ()
             else:
-                with gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb") as lines:
+                with (
+                    unpacking(self.name),
+                    gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb") as lines,
+                ):
                     yield from lines
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.name}: cannot be unpacked: {error}") from error
         except OSError as error:
             raise UserError(f"{self.name}: cannot be read: {error.strerror}") from error
 
@@ -142,11 +142,12 @@ class Sources:
             texts: Mapping[str, str] = {self._column: field(place, row, self._column, str)}
         else:
             texts = self._task.read_texts(place, row)
+        what = "column" if self._is_table else "field"
         for name, text in texts.items():
             if not text.strip():
-                raise UserError(f"{place}: field {name!r} is blank")
+                raise UserError(f"{place}: {what} {name!r} is blank")
             if not _is_unicode(text):
-                raise UserError(f"{place}: field {name!r} holds half of a surrogate pair, which is no character")
+                raise UserError(f"{place}: {what} {name!r} holds half of a surrogate pair, which is no character")
         return texts[self._column] if self._task is None else self._task.word(texts)
 
 
@@ -156,25 +157,6 @@ def _decoded(place: str, line: bytes) -> str:
         return line.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: is not UTF-8: {error.reason} at byte {error.start + 1}") from error
-
-
-def _parsed(place: str, line: str) -> Row:
-    try:
-        row = json.loads(line, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place}: is not JSON: {error.msg} at character {error.colno}") from error
-    except ValueError as error:
-        raise UserError(f"{place}: is not JSON: {error}") from error
-    except RecursionError as error:
-        raise UserError(f"{place}: is nested too deeply") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: holds {type(row).__name__}, an object was expected")
-    return row
-
-
-def _refuse(constant: str) -> None:
-    """Python would read NaN and Infinity."""
-    raise ValueError(f"{constant} is no number")
 
 
 def _name(place: str, row: Row) -> dict[str, Any]:

@@ -32,21 +32,6 @@ def figures(capfd: pytest.CaptureFixture[str]) -> Evaluate:
 
 
 @pytest.fixture
-def refused(saved: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line with which it fails."""
-
-    def run(*flags: object) -> str:
-        assert main(["evaluate", "--adapter", str(saved), *map(str, flags)]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        (line,) = [line for line in said.err.splitlines() if not line.startswith("the answers are those of ")]
-        assert line.startswith("vip-train: ")
-        return line.removeprefix("vip-train: ")
-
-    return run
-
-
-@pytest.fixture
 def published(data: Path, texts: list[str], tmp_path: Path) -> Path:
     """CB, a SQuAD of three questions and an AX-b of four pairs."""
     folder = shutil.copytree(data, tmp_path / "published")
@@ -182,7 +167,7 @@ def test_an_adapter_without_a_task_needs_one(
 ) -> None:
     model = build()
     model.save_pretrained(tmp_path / "plain", backbone=str(model.backbone.name_or_path))
-    said = refused("--adapter", tmp_path / "plain", "--data-dir", data)
+    said = refused("evaluate", "--adapter", tmp_path / "plain", "--data-dir", data)
     assert said == f"{tmp_path / 'plain'}: does not say what it was trained for; name a task by --task, or a file"
     assert figures(tmp_path / "plain", "--data-dir", data, "--task", "superglue/cb")["examples"] == 11
 
@@ -202,7 +187,7 @@ def test_an_adapter_without_a_task_needs_one(
     ],
 )
 def test_a_wrong_setting_is_named(flags: tuple[str, ...], named: str, refused: Callable[..., str]) -> None:
-    assert named in refused(*flags)
+    assert named in refused("evaluate", *flags)
 
 
 def test_an_output_that_is_there_is_kept_unless_it_may_go(
@@ -210,7 +195,7 @@ def test_an_output_that_is_there_is_kept_unless_it_may_go(
 ) -> None:
     output = tmp_path / "found.jsonl"
     output.write_text("mine")
-    assert "is there already" in refused("--data-dir", data, "--output", output, "--backbone", "/nowhere/t5")
+    assert "is there already" in refused("evaluate", "--data-dir", data, "--output", output, "--backbone", "/nowhere/t5")
     assert output.read_text() == "mine"
     figures(saved, "--data-dir", data, "--output", output, "--overwrite", "true")
     assert len(rows(output)) == 11
@@ -220,7 +205,7 @@ def test_an_output_that_is_there_is_kept_unless_it_may_go(
 def test_a_loss_that_is_no_number_is_refused(data: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     real = VIPModel.score_answers
     monkeypatch.setattr(VIPModel, "score_answers", lambda *values: real(*values) * float("nan"))
-    assert "not finite" in refused("--data-dir", data)
+    assert "not finite" in refused("evaluate", "--data-dir", data)
 
 
 def test_it_is_a_program(saved: Path, data: Path, execute: Callable[..., Any]) -> None:

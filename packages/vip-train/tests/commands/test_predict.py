@@ -1,16 +1,7 @@
-"""`vip-train predict`: a line in, a line out, in order; bad rows by file, line and column; files, pipes and Ctrl-C."""
+"""`vip-train predict`: a line in, a line out, in order; bad rows by file, line and column."""
 
-import functools
-import gzip
-import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +14,6 @@ from vip_train.model import VIPModel
 
 Ask = Callable[..., list[dict[str, Any]]]
 Build = Callable[..., VIPModel]
-COMMAND = (sys.executable, "-W", "error", "-m", "vip_train.cli", "predict")
-
-
-@pytest.fixture
-def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
-    """Puts something into stdin."""
-    return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
-@pytest.fixture
-def ask(saved: Path, feed: Callable[[bytes], None], capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Answers what is fed into stdin; returns the lines of stdout."""
-
-    def run(data: str | bytes, *flags: object, adapter: Path = saved) -> list[dict[str, Any]]:
-        feed(data.encode() if isinstance(data, str) else data)
-        capfd.readouterr()
-        status = main(["predict", "--adapter", str(adapter), *map(str, flags)])
-        said = capfd.readouterr()
-        assert status == 0, said.err
-        return [json.loads(line) for line in said.out.splitlines()]
-
-    return run
-
-
-@pytest.fixture
-def refused(saved: Path, feed: Callable[[bytes], None], capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line with which it fails."""
-
-    def run(data: str | bytes, *flags: object) -> str:
-        feed(data.encode() if isinstance(data, str) else data)
-        assert main(["predict", "--adapter", str(saved), *map(str, flags)]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        (line,) = [line for line in said.err.splitlines() if not line.startswith("the answers are those of ")]
-        assert line.startswith("vip-train: ")
-        return line.removeprefix("vip-train: ")
-
-    return run
 
 
 # --- rows and answers ---
@@ -156,7 +109,7 @@ def test_free_text_is_written(ask: Ask, build: Build, texts: list[str], tmp_path
 
 def test_likelihoods_that_are_no_numbers_are_refused(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VIPModel, "score_targets", lambda self, prompted, row_N, label_NT: torch.full((len(row_N),), torch.nan))
-    assert "not finite" in refused("Ba ke.")
+    assert "not finite" in refused("predict", stdin="Ba ke.")
 
 
 def test_no_rows_are_no_answers(ask: Ask) -> None:
@@ -189,25 +142,27 @@ BAD = [
     (b'{"source": "a", "id": "\\udc00"}', "field 'id' cannot be written again: "),
     (b'{"source": "a", "idx": 1e999}', "field 'idx' cannot be written again: "),
     (b'{"source": "\xff"}', "is not UTF-8: invalid start byte at byte 13"),
-    (b'{"source": ' + b"[" * 200_000, "is nested too deeply"),
+    (b'{"source": ' + b"[" * 200_000, "is JSON too deep to be read"),
     (b'{"source": ' + b"9" * 5000 + b"}", "is not JSON: "),
 ]
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD)
 def test_a_bad_row_is_named_by_file_line_and_column(row: bytes, reason: str, refused: Callable[..., str]) -> None:
-    assert refused(b'{"source": "Ba."}\n\n' + row + b"\n").startswith(f"<stdin>:3: {reason}")
+    assert refused("predict", stdin=b'{"source": "Ba."}\n\n' + row + b"\n").startswith(f"<stdin>:3: {reason}")
 
 
 @pytest.mark.parametrize(("row", "reason"), [(b" ", "field 'source' is blank"), (b"\xc3", "is not UTF-8: ")])
 def test_a_bad_line_of_text_is_named(row: bytes, reason: str, refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_bytes(b"Ba.\n" + row + b"\nke")
-    assert refused("", "--input", tmp_path / "rows.txt").startswith(f"{tmp_path / 'rows.txt'}:2: {reason}")
+    assert refused("predict", "--input", tmp_path / "rows.txt").startswith(f"{tmp_path / 'rows.txt'}:2: {reason}")
 
 
 def test_a_bad_row_of_a_task_is_named(refused: Callable[..., str]) -> None:
-    assert refused('{"premise": "a"}', "--task", "superglue/cb") == "<stdin>:1: field 'hypothesis' is missing, found 'premise'"
-    assert refused('{"premise": "", "hypothesis": "b"}', "--task", "superglue/cb") == "<stdin>:1: field 'premise' is blank"
+    said = refused("predict", "--task", "superglue/cb", stdin='{"premise": "a"}')
+    assert said == "<stdin>:1: field 'hypothesis' is missing, found 'premise'"
+    said = refused("predict", "--task", "superglue/cb", stdin='{"premise": "", "hypothesis": "b"}')
+    assert said == "<stdin>:1: field 'premise' is blank"
 
 
 def test_bad_rows_are_passed_over_if_wanted_and_told(
@@ -241,143 +196,4 @@ def test_bad_rows_are_passed_over_if_wanted_and_told(
     ],
 )
 def test_a_wrong_setting_is_named(data: str, flags: tuple[str, ...], named: str, refused: Callable[..., str]) -> None:
-    assert named in refused(data, *flags)
-
-
-# --- files ---
-
-
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.txt", "rows.txt.gz", "rows"])
-def test_the_name_of_a_file_says_what_is_in_it(name: str, ask: Ask, tmp_path: Path) -> None:
-    data = b"Ba ke.\nLo.\n" if "txt" in name else b'{"source": "Ba ke."}\n{"source": "Lo."}\n'
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert ask("", "--input", tmp_path / name) == ask("Ba ke.\nLo.")
-
-
-def test_a_name_that_says_nothing_is_asked_about(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "rows.log").write_text("Ba ke.")
-    assert "ends in none of .jsonl, .txt, .csv, .tsv; say what it is by --input-format" in refused(
-        "", "--input", tmp_path / "rows.log"
-    )
-    assert ask("", "--input", tmp_path / "rows.log", "--input-format", "text") == ask("Ba ke.")
-
-
-def test_a_table_is_answered_row_by_row(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
-    """A row stands on the line on which it begins; a field may hold line ends."""
-    path = tmp_path / "rows.csv"
-    path.write_text('id,source\n7,"Ba\nke."\n8,Lo.\n9,\n', encoding="utf-8")
-    found = ask("", "--input", path, "--skip-bad-rows", "true")
-    assert [(one["line"], one["id"]) for one in found] == [(2, "7"), (4, "8")]
-    assert [one["scores"] for one in found] == [one["scores"] for one in ask('{"source": "Ba\\nke."}\n{"source": "Lo."}\n')]
-    assert refused("", "--input", path) == f"{path}:5: field 'source' is blank"
-    assert (
-        refused("", "--input", path, "--source-column", "text") == f"{path}:1: column 'text' is missing, found 'id', 'source'"
-    )
-
-
-def test_a_table_comes_by_stdin_or_under_another_name_or_in_another_encoding(ask: Ask, tmp_path: Path) -> None:
-    table = "id,source\n7,Bä ke.\n"
-    (found,) = ask(table, "--input-format", "csv")
-    assert (found["line"], found["id"]) == (2, "7")
-    (path := tmp_path / "rows.log").write_text(table.replace(",", "\t"), encoding="latin-1")
-    assert ask("", "--input", path, "--input-format", "tsv", "--encoding", "latin-1") == [found]
-
-
-def test_a_table_is_worded_by_a_task(ask: Ask, tmp_path: Path) -> None:
-    path = tmp_path / "rows.tsv"
-    path.write_text("hypothesis\tpremise\nlo mi\tba ke\n", encoding="utf-8")
-    (found,) = ask("", "--input", path, "--task", "superglue/cb")
-    (same,) = ask('{"premise": "ba ke", "hypothesis": "lo mi"}', "--task", "superglue/cb")
-    assert found["scores"] == same["scores"]
-
-
-def test_a_broken_archive_is_named(refused: Callable[..., str], tmp_path: Path) -> None:
-    whole = gzip.compress(b"Ba ke.\n" * 10)
-    for content in (whole[:-9], b"no archive"):
-        (tmp_path / "rows.txt.gz").write_bytes(content)
-        assert refused("", "--input", tmp_path / "rows.txt.gz").startswith(f"{tmp_path / 'rows.txt.gz'}: cannot be unpacked")
-
-
-def test_a_file_has_the_answers_when_all_are_there(ask: Ask, tmp_path: Path) -> None:
-    output = tmp_path / "found.jsonl"
-    assert ask("Ba ke.\nLo.", "--output", output) == []
-    assert [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()] == ask("Ba ke.\nLo.")
-    assert output.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_file_that_is_there_is_kept_unless_it_may_go(ask: Ask, refused: Callable[..., str], tmp_path: Path) -> None:
-    output = tmp_path / "found.jsonl"
-    output.write_text("mine")
-    said = refused("Ba ke.", "--output", output, "--backbone", "/nowhere/t5")
-    assert said == f"{output}: is there already; choose another name, or say --overwrite true"
-    assert output.read_text() == "mine"
-    ask("Ba ke.", "--output", output, "--overwrite", "true")
-    assert json.loads(output.read_text())["line"] == 1
-
-
-def test_an_error_leaves_no_file(refused: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    refused("Ba ke.\n\nLo.", "--batch-size", 1, "--output", tmp_path / "out" / "found.jsonl")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-# --- as a program ---
-
-
-@contextmanager
-def running(*flags: object) -> Iterator[subprocess.Popen[bytes]]:
-    """The command with pipes to it, which is killed when it takes too long."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [str(part) for part in (*COMMAND, *flags)]
-    pipe = subprocess.PIPE
-    # A shell that runs the tests in the background has its programs ignore Ctrl-C, and that is inherited.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed) as process:
-        limit = threading.Timer(240, process.kill)
-        limit.start()
-        try:
-            yield process
-        finally:
-            limit.cancel()
-            process.kill()
-
-
-def test_a_batch_is_answered_before_the_next_one_is_read(saved: Path) -> None:
-    with running("--adapter", saved, "--batch-size", 2, "--length-window", 1) as process:
-        assert process.stdin
-        assert process.stdout
-        for first in (1, 3):
-            process.stdin.write(b"Ba ke.\nLo mi tu.\n")
-            process.stdin.flush()
-            assert [json.loads(process.stdout.readline())["line"] for _ in range(2)] == [first, first + 1]
-        rest, said = process.communicate()
-        assert (process.returncode, rest) == (0, b""), said
-
-
-def test_control_c_ends_it_in_one_line(saved: Path) -> None:
-    with running("--adapter", saved, "--batch-size", 1, "--input-format", "text") as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(b"Ba ke.\n")
-        process.stdin.flush()
-        assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-        assert (process.returncode, said) == (130, b"vip-train: interrupted\n")
-
-
-def test_who_reads_only_the_beginning_of_endless_answers_is_not_told_off(
-    saved: Path, execute: Callable[..., Any], tmp_path: Path
-) -> None:
-    """Input without an end shows too that no more of it is read than is answered."""
-    command = f"{' '.join(COMMAND)} --adapter {saved} --batch-size 4 --length-window 2 2> {tmp_path / 'said'}"
-    run = execute("bash", "-c", f'yes \'{{"source": "Ba ke."}}\' | {command} | head -3; echo ${{PIPESTATUS[1]}}')
-    *lines, status = run.stdout.splitlines()
-    assert [json.loads(line)["line"] for line in lines] == [1, 2, 3]
-    assert status == "141"
-    assert (tmp_path / "said").read_text() == ""
-
-
-def test_a_full_disk_is_one_line(saved: Path, execute: Callable[..., Any]) -> None:
-    run = execute("bash", "-c", f"echo Ba ke. | {' '.join(COMMAND)} --adapter {saved} > /dev/full")
-    assert (run.returncode, run.stderr) == (2, "vip-train: <stdout>: cannot be written: No space left on device\n")
+    assert named in refused("predict", *flags, stdin=data)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from vip_train.cli import main
-from vip_train.commands.study import devices
+from vip_train.commands.study import StudyConfig, devices, divide
+from vip_train.config import parse
 
 COMMAND = [sys.executable, "-m", "vip_train.cli", "study"]
 
@@ -96,6 +97,8 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_same_command_goes_on(
         ([], "study"),
         (["study.yaml", "--workers", "0"], "workers=0 must be at least 1"),
         (["study.yaml", "--optimizer.stepz", "3"], "study.yaml: superglue/cb, PT: "),
+        (["study.yaml", "--workers", "1", "other.yaml"], "other.yaml"),
+        (["--workers", "1", "-x", "study.yaml"], "-x"),
         (["--output", "there", "--study", "study.yaml", "--vip.method", "y"], "superglue/cb, PT: "),
     ],
 )
@@ -116,6 +119,21 @@ def test_finished_runs_of_other_settings_are_refused(
     assert main(["study", "study.yaml", *settings_of_runs]) == 0
     assert main(["study", "study.yaml", *settings_of_runs, "--vip.prompt-length", "3"]) == 2
     assert "is a finished run with vip.prompt_length=2, it cannot go on with vip.prompt_length=3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.yaml", "--workers", "1", "--optimizer.clip-norm", "-1", "--task=b"],
+        ["--workers", "1", "a.yaml", "--optimizer.clip-norm", "-1", "--task=b"],
+        ["--optimizer.clip-norm", "-1", "--task=b", "--workers=1", "a.yaml"],
+        ["--optimizer.clip-norm", "-1", "a.yaml", "--task=b", "--workers", "1"],
+    ],
+)
+def test_the_file_may_stand_anywhere(arguments: list[str]) -> None:
+    own, others = divide(arguments)
+    assert parse(StudyConfig, own, prog="vip-train study") == StudyConfig(study=Path("a.yaml"), workers=1)
+    assert others == ["--optimizer.clip-norm", "-1", "--task=b"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from vip_train.errors import UserError
-from vip_train.tasks.reading import find_file, open_text, read_json, read_jsonl
+from vip_train.tasks.reading import find_file, open_text, parse_object, read_json, read_jsonl
 
 Put = Callable[..., Path]
 
@@ -75,6 +75,18 @@ def test_a_document_that_is_no_json_or_no_utf8_is_named(put: Put, tmp_path: Path
     assert refused(lambda: read_json(path)).startswith(f"{path}: cannot be read as UTF-8 text: ")
     gone = tmp_path / "gone.json"
     assert refused(lambda: read_json(gone)) == f"{gone}: no such file"
+
+
+def test_a_line_that_is_no_object_is_named(put: Put) -> None:
+    path = put("a.jsonl", '{"a": 1}\n\n{"a": }\n')
+    assert refused(lambda: list(read_jsonl(path))) == f"{path}:3: is not JSON: Expecting value at character 7"
+    path = put("a.jsonl", "[1]\n")
+    assert refused(lambda: list(read_jsonl(path))) == f"{path}:1: holds list, an object was expected"
+
+
+def test_what_python_reads_beside_json_can_be_refused() -> None:
+    assert parse_object("a:1", '{"a": Infinity}') == {"a": float("inf")}
+    assert refused(lambda: parse_object("a:1", '{"a": Infinity}', strict=True)) == "a:1: is not JSON: Infinity is no number"
 
 
 def test_json_too_deep_to_be_read_is_named(put: Put) -> None:

@@ -59,15 +59,21 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of this command and those of the runs. What stands before any flag is the study's file."""
-    given = ["--study", *arguments] if arguments and not arguments[0].startswith("-") else arguments
+    """The flags of this command and those of the runs. The first argument that is no flag's value is the study's file."""
     names = {f"--{field.name}" for field in fields(StudyConfig)} | {"--help", "-h"}
     own: list[str] = []
     others: list[str] = []
-    at = others
-    for argument in given:
-        if argument.startswith("-"):
+    at, wants_value = own, False
+    for argument in arguments:
+        if argument.startswith("--") or argument == "-h":
             at = own if argument.partition("=")[0] in names else others
+            wants_value = "=" not in argument
+        elif wants_value or argument.startswith("-"):
+            wants_value = False
+        else:
+            at = own
+            if not any(flag.partition("=")[0] == "--study" for flag in own):
+                own.append("--study")
         at.append(argument)
     return own, others
 

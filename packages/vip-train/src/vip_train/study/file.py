@@ -192,7 +192,7 @@ def _names(kind: type[Any], prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(kind)
     for field in fields(kind):
         inner = hints[field.name]
-        if is_dataclass(inner):
-            yield from _names(inner, f"{prefix}{field.name}.")  # type: ignore[arg-type]  # a class, no instance
+        if isinstance(inner, type) and is_dataclass(inner):
+            yield from _names(inner, f"{prefix}{field.name}.")
         else:
             yield f"{prefix}{field.name}"

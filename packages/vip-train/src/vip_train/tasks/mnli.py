@@ -11,7 +11,7 @@ from pathlib import Path
 from vip_train.tasks.cb import CB
 from vip_train.tasks.fields import field
 from vip_train.tasks.reading import Placed, read_jsonl
-from vip_train.tasks.task import HubSource, TextTask
+from vip_train.tasks.task import HubSource, Split, TextTask
 
 _LABELS = ("entailment", "neutral", "contradiction")
 
@@ -26,11 +26,11 @@ def read_mnli(path: Path) -> Iterator[Placed]:
 
 
 def _task(name: str, dev: str, *, trains: bool) -> TextTask:
-    train = {"train": ("multinli_1.0_train.jsonl",)} if trains else {}
+    train: dict[Split, tuple[str, ...]] = {"train": ("multinli_1.0_train.jsonl",)} if trains else {}
     return TextTask(
         name=name,
         folder="multinli_1.0",
-        files={**train, "validation": (f"multinli_1.0_dev_{dev}.jsonl",)},  # type: ignore[dict-item]
+        files={**train, "validation": (f"multinli_1.0_dev_{dev}.jsonl",)},
         read=read_mnli,
         hub=HubSource(
             "nyu-mll/glue", "mnli", "refs/convert/parquet", _LABELS, {"train": "train", "validation": f"validation_{dev}"}

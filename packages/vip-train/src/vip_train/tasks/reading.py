@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,28 @@ def find_file(data_dir: Path, folder: str, names: Sequence[str]) -> Path:
     raise UserError(f"{data_dir / folder / names[0]}: no such file")
 
 
+def ending_of(path: Path) -> str:
+    """The ending of a file's name, such as .csv, or "" if it has none; one of .gz is not counted."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+
+
+@contextmanager
+def unpacking(name: str, where: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Within it a .gz that is damaged or breaks off is said.
+
+    Args:
+        name: of the file.
+        where: says how far it was read, with a space before it.
+
+    Raises:
+        UserError: the file cannot be unpacked any further.
+    """
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{name}: cannot be unpacked{where()}: {error}") from error
+
+
 @contextmanager
 def open_text(
     path: Path, *, encoding: str = "utf-8-sig", errors: str = "strict", newline: str | None = None
@@ -51,16 +73,15 @@ def open_text(
         UserError: it cannot be read, is no such text, or breaks off.
     """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding=encoding, errors=errors, newline=newline) as text:
-                yield text
-        else:
-            with path.open(encoding=encoding, errors=errors, newline=newline) as text:
-                yield text
+        with unpacking(str(path)):
+            if path.suffix == ".gz":
+                with gzip.open(path, "rt", encoding=encoding, errors=errors, newline=newline) as text:
+                    yield text
+            else:
+                with path.open(encoding=encoding, errors=errors, newline=newline) as text:
+                    yield text
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: cannot be unpacked: {error}") from error
     except (OSError, UnicodeError) as error:
         named = encoding.removesuffix("-sig").upper()
         raise UserError(f"{path}: cannot be read as {named} text: {error}") from error
@@ -74,18 +95,37 @@ def read_jsonl(path: Path) -> Iterator[Placed]:
     """
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{place}: is not JSON: {error}") from error
-            except RecursionError as error:
-                raise UserError(f"{place}: is JSON too deep to be read") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{place}: holds {type(row).__name__}, an object was expected")
-            yield place, row
+            if line.strip():
+                place = f"{path}:{number}"
+                yield place, parse_object(place, line)
+
+
+def parse_object(place: str, line: str, *, strict: bool = False) -> Row:
+    """The object that a line of JSON lines is.
+
+    Args:
+        place: of the line, for the error.
+        line: that is not blank.
+        strict: whether NaN and Infinity are refused, which JSON does not have and Python reads.
+
+    Raises:
+        UserError: it is not a JSON object.
+    """
+    try:
+        found = json.loads(line, parse_constant=_refuse if strict else None)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{place}: is not JSON: {error.msg} at character {error.colno}") from error
+    except ValueError as error:
+        raise UserError(f"{place}: is not JSON: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{place}: is JSON too deep to be read") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{place}: holds {type(found).__name__}, an object was expected")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def read_json(path: Path) -> Any:

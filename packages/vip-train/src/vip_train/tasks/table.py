@@ -7,24 +7,22 @@ quotes may hold line ends.
 
 import codecs
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vip_train.errors import UserError
-from vip_train.tasks.reading import open_text
+from vip_train.tasks.reading import ending_of, open_text, parse_object, unpacking
 
 LONGEST = 2**24
 """Characters a row may have. What is longer is a bad row, and never in memory as a whole."""
 
 _ENDINGS = {".jsonl": "", ".csv": ",", ".tsv": "\t"}
 """What stands between fields."""
+_OTHER_DELIMITER = "; between fields a .csv has commas and a .tsv has tabs"
 _NO_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 _ESCAPED = "vip_train.escaped"
 
@@ -48,8 +46,7 @@ def table_ending(path: Path) -> str:
     Raises:
         ValueError: it has none of these.
     """
-    ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
-    if ending not in _ENDINGS:
+    if (ending := ending_of(path)) not in _ENDINGS:
         raise ValueError(f"{path} must end in {', '.join(_ENDINGS)} or one of these and .gz")
     return ending
 
@@ -92,7 +89,8 @@ def read_table_from(
 
 
 def _rows(lines: "_Lines", columns: Sequence[str], delimiter: str) -> Iterator[TableRow | BadRow]:
-    return _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
+    with unpacking(lines.path, lines.where):
+        yield from _delimited(lines, columns, delimiter) if delimiter else _objects(lines, columns)
 
 
 class _Lines:
@@ -117,14 +115,14 @@ class _Lines:
         self.line -= len(lines)
 
     def _read(self) -> str:
-        try:
-            found = self._text.readline(LONGEST + 1)
-            rest = found
-            while len(found) > LONGEST and rest and not rest.endswith("\n"):
-                rest = self._text.readline(2**16)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.path}: cannot be unpacked after line {self.line}: {error}") from error
+        found = rest = self._text.readline(LONGEST + 1)
+        while len(found) > LONGEST and rest and not rest.endswith("\n"):
+            rest = self._text.readline(2**16)
         return found if self.line else found.removeprefix("\ufeff")
+
+    def where(self) -> str:
+        """How far the file was read."""
+        return f" after line {self.line}" if self.line else " before its first line"
 
     def bad(self, line: int, reason: str) -> BadRow:
         """A row that begins on a line and why it is bad."""
@@ -133,6 +131,11 @@ class _Lines:
     def too_long(self, line: int) -> BadRow:
         """The same of a row whose end is too far."""
         return self.bad(line, f"is longer than {LONGEST} characters")
+
+    def check_ends(self, line: str) -> None:
+        """Refuses the file if a line that cannot be read is all of it, because lines end with CR alone."""
+        if self.line == 1 and "\r" in line.rstrip("\r\n") and "\n" not in line:
+            raise UserError(f"{self.path}: its lines end with CR alone, LF or CRLF was expected")
 
     def damage(self, text: str) -> str:
         """What the first character that is no text is; empty if there is none."""
@@ -155,16 +158,17 @@ def _objects(lines: _Lines, columns: Sequence[str]) -> Iterator[TableRow | BadRo
 
 def _object(lines: _Lines, line: str, columns: Sequence[str]) -> Mapping[str, Any]:
     if len(line) > LONGEST:
+        lines.check_ends(line)
         raise lines.too_long(lines.line)
+    damage = lines.damage(line)
     try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise lines.bad(lines.line, lines.damage(line) or f"is not JSON: {error}") from error
-    except RecursionError as error:
-        raise lines.bad(lines.line, "is JSON too deep to be read") from error
-    if not isinstance(found, dict):
-        raise lines.bad(lines.line, f"holds {type(found).__name__}, an object was expected")
-    if damage := lines.damage(line):
+        found = parse_object(f"{lines.path}:{lines.line}", line)
+    except UserError as error:
+        if damage:
+            raise lines.bad(lines.line, damage) from error
+        lines.check_ends(line)
+        raise BadRow(str(error)) from error
+    if damage:
         held = [name for name, value in found.items() if isinstance(value, str) and _NO_TEXT.search(value)]
         raise lines.bad(lines.line, f"column {held[0]!r}: {damage}" if held else damage)
     for name in columns:
@@ -206,7 +210,8 @@ def _header(lines: _Lines, columns: Sequence[str], delimiter: str) -> list[str]:
             raise UserError(f"{lines.path}:{line}: column {name!r} comes twice")
     for name in columns:
         if name not in names:
-            raise UserError(f"{lines.path}:{line}: column {name!r} is missing, found {', '.join(map(repr, names))}")
+            hint = _OTHER_DELIMITER if len(names) == 1 and re.search("[,;\t]", names[0]) else ""
+            raise UserError(f"{lines.path}:{line}: column {name!r} is missing, found {', '.join(map(repr, names))}{hint}")
     return names
 
 
@@ -233,6 +238,7 @@ def _record(lines: _Lines, delimiter: str, names: Sequence[str]) -> tuple[int, l
         fields = next(csv.reader(feed(), delimiter=delimiter, strict=True), [])
     except (csv.Error, BadRow) as error:
         lines.put_back([line for line in taken[1:] if line])
+        lines.check_ends(first)
         if isinstance(error, BadRow):
             raise
         raise lines.bad(begin, _broken(error, len(taken) > 1)) from error
