@@ -122,8 +122,8 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     for name, value in one.items():
         if name.endswith("self_attn.in_proj_bias"):  # see test_deepspeed.py
             continue
-        # The automatic temperature is found by a search, which magnifies the rounding of the few vectors that there are here: on a
-        # machine with other work, where ZeRO 3 sums in another order, it was once off by 1.1e-4.
+        # The automatic temperature is found by a search, which magnifies the rounding of the few vectors that there are here.
+        # Once, on a machine with other work, ZeRO 3 was off by 1.1e-4.
         atol = 1e-3 if name.endswith("temperature") else 1e-5
         torch.testing.assert_close(value, other[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 

@@ -153,6 +153,9 @@ class TrainConfig(DataConfig):
     or runs/<name of train_file>-<number>."""
     max_source_length: int = 480
     """Source tokens kept. Paper: 480."""
+    test_task: str = ""
+    """A task, or several joined by +, on whose test split the kept prompt is scored once, after training; by default none.
+    It need not be what is trained: suite/mood+suite/mood-new:0."""
     vip: VIPConfig = VIPConfig()
     """The prompt."""
     full_fine_tuning: bool = False

@@ -23,6 +23,7 @@ from vip_train.engine import Engine, build_engine, check_engine, uses_deepspeed
 from vip_train.environment import describe
 from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import evaluate
+from vip_train.final_test import FinalTest
 from vip_train.loader import Loader
 from vip_train.mixing import Mixing
 from vip_train.model import VIPModel
@@ -62,6 +63,7 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
     deepspeed = uses_deepspeed(config.engine, launched_by_deepspeed=launched_by_deepspeed)
     task = config.get_task()
     examples, validation = config.load(task, "train"), config.load(task, "validation")
+    test = FinalTest(config) if config.test_task else None
     output = config.output or next_output(config.run_name)
     world = join_world(deepspeed=deepspeed)
     folder = RunFolder(output, config)
@@ -72,11 +74,13 @@ def train(config: TrainConfig, *, launched_by_deepspeed: bool = False, command: 
             )
         if config.full_fine_tuning and deepspeed:
             raise UserError("full_fine_tuning: needs engine.name=torch; DeepSpeed here trains prompts of a frozen backbone")
+        if test and deepspeed and config.engine.zero_stage == 3:
+            raise UserError(f"test_task={config.test_task}: not at engine.zero_stage=3; use vip-train evaluate --split test")
         check_engine(config.optimizer, config.engine, deepspeed=deepspeed)
         world.first_does(lambda: folder.look())
         packages = [*config.tracking.packages, *(["deepspeed"] if deepspeed else [])]
         environment = describe(world, command, packages=packages) if world.first else {}
-        _Run(config, world, deepspeed, examples, validation, task, folder).complete(environment)
+        _Run(config, world, deepspeed, examples, validation, task, test, folder).complete(environment)
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -109,9 +113,10 @@ class _Run:
         examples: Sequence[Example],
         validation: Sequence[Example],
         task: Task,
+        test: FinalTest | None,
         folder: RunFolder,
     ) -> None:
-        self.config, self.world, self.deepspeed, self.folder = config, world, deepspeed, folder
+        self.config, self.world, self.deepspeed, self.folder, self.test = config, world, deepspeed, folder, test
         self.answers, self.scoring = tuple(dict.fromkeys(task.answers.values())), Scoring.of(task)
         self.skipped = task.skipped if isinstance(task, OwnTask) and config.skip_bad_rows else None
         self.step = 0
@@ -124,6 +129,8 @@ class _Run:
         self.backbone_fingerprint = fingerprint(self.backbone.model)
         for part in task.parts.values():
             check_distinct(tuple(dict.fromkeys(part.answers.values())), self.backbone.tokenizer)
+        if test:
+            test.check(self.backbone.tokenizer)
         self.data_digest = digest(examples, validation)
         self.training, self.validation = (
             TokenisedSplit(part, self.backbone.tokenizer, config.max_source_length) for part in (examples, validation)
@@ -201,6 +208,8 @@ class _Run:
                     break
         facts = {"trained_parameters": report.trained(self.model)}
         facts |= {"skipped_rows": self.skipped.rows} if self.skipped else {}
+        if self.test:
+            facts |= self._score_test(self.test)
         self._finish({**constant.record(), **facts, "data": self.data_digest, "backbone": self.backbone_fingerprint})
 
     def _train(self, step: int, batch: Batch, stop: StopRequest, bar: Any) -> bool:
@@ -295,6 +304,15 @@ class _Run:
         best = self.best.prompt if self.best else {}
         checkpoint = Checkpoint(self._prompt_state(), self.engine.optimizer_state(), best, state)
         self.world.first_does(lambda: self.folder.save(checkpoint))
+
+    def _score_test(self, test: FinalTest) -> dict[str, Any]:
+        if not self.best:
+            return test.record(self.model, self.backbone.tokenizer, self.world)
+        last = self._prompt_state()
+        self.model.prompt.load_state_dict(self.best.prompt)
+        found = test.record(self.model, self.backbone.tokenizer, self.world)
+        self.model.prompt.load_state_dict(last)
+        return found
 
     def _finish(self, facts: dict[str, Any]) -> None:
         def write() -> None:

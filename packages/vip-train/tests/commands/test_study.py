@@ -154,3 +154,23 @@ def test_workers_have_the_gpus_the_study_was_given(
 def test_without_a_gpu_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert (devices(None), devices(2)) == ([""], ["", ""])
+
+
+def test_a_study_searches_first_and_its_runs_have_what_was_found(
+    small: Callable[..., Path], settings_of_runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(methods={"PT": {"vip.method": "pt", "optimizer.prompt_learning_rate": [0.0, 0.3]}}, seeds=[0], search_seeds=[9])
+    flags = ["study", "study.yaml", *settings_of_runs]
+    assert main(flags) == 0
+    assert "search: 2 runs, 0 of them finished; in studies/study\n1 runs, 0 of them" in capsys.readouterr().out
+    folder = Path("studies/study")
+    scores = {}
+    for path in folder.glob("search/superglue-cb/PT/*/seed-9"):
+        found = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        scores[float(path.parent.name.partition("=")[2])] = (found["validation_accuracy"], -found["validation_nll"])
+    used = yaml.safe_load((folder / "runs/superglue-cb/PT/seed-0/config.yaml").read_text(encoding="utf-8"))["optimizer"]
+    assert scores.keys() == {0.0, 0.3}
+    assert used["prompt_learning_rate"] == max(scores, key=scores.__getitem__)
+    assert "**optimizer.prompt_learning_rate=" in (folder / "table.md").read_text(encoding="utf-8")
+    assert main(flags) == 0
+    assert capsys.readouterr().out.startswith("1 runs, 1 of them finished")

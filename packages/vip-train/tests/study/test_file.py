@@ -52,7 +52,10 @@ def test_settings_are_nested_or_have_dots_or_both(write: Write) -> None:
         ({"base": {"optimizer": None}}, "base.optimizer must be settings by name"),
         ({"base": {"vip.skip": "no", "vip": {"skip": "no"}}}, "base: vip.skip comes twice"),
         ({"baseline": "FT"}, "baseline=FT must be one of the methods PT, VIP"),
-        ({"colour": 3}, "key 'colour' is unknown, known are config, base, methods, tasks, seeds, axes, baseline"),
+        (
+            {"colour": 3},
+            "key 'colour' is unknown, known are config, base, methods, tasks, seeds, axes, baseline, search_seeds, score",
+        ),
         ({"config": [3]}, "config=['3'] must be a name"),
         ({"baseline": ["PT"]}, "baseline=['PT'] must be a name"),
     ],

@@ -78,3 +78,34 @@ def test_rounding_is_not_below_the_constant_answer() -> None:
 
 def test_without_a_baseline_there_is_less() -> None:
     assert "Against" not in " ".join(sections(RUNS, dataclasses.replace(STUDY, baseline=None)))
+
+
+def test_the_test_split_is_reported_by_every_metric_and_over_what_was_seen() -> None:
+    def tested(method: str, seed: int, seen: float, unseen: float) -> Measured:
+        found = run(method, seed, 0.9)
+        scores = {"seen": seen, "unseen": unseen, "accuracy/cb": seen, "accuracy/rte": unseen}
+        results = found.results | {f"test_{name}": score for name, score in scores.items()}
+        return Measured(found.cell, results | {f"test_constant_{name}": 0.25 for name in scores}, "test")
+
+    measured = [tested("PT", 0, 0.5, 0.5), tested("PT", 1, 0.5, 0.25), tested("VIP", 0, 0.75, 0.5), tested("VIP", 1, 1.0, 0.75)]
+    found = sections(measured, dataclasses.replace(STUDY, score="test"))
+    assert "of the test split" in found[""]
+    assert "chosen on the test split" in found[""]
+    assert "| cb | 3 | unseen | 0.250 | 0.375 ± 0.177 (0.250) | 0.625 ± 0.177 (0.500) |" in found["Scores"]
+    lines = found["Against PT"].splitlines()[2:]
+    assert [line.split(" | ")[2] for line in lines[:4]] == ["seen", "unseen", "accuracy/cb", "accuracy/rte"]
+    assert [line.split(" | ")[:4] for line in lines[4:]] == [
+        ["| all", "", "seen", "+0.375 (p 0.2), 2 pairs |"],
+        ["| all", "", "unseen", "+0.250 (p 0.5), 2 pairs |"],
+    ]
+
+
+def test_the_search_is_shown_with_what_was_chosen() -> None:
+    tries = [
+        one._replace(cell=one.cell._replace(tried=(f"rate={rate}",))) for one, rate in zip(RUNS, (1, 2, 1, 2), strict=True)
+    ]
+    text = markdown("small", STUDY, [one.cell for one in RUNS], RUNS, "x", tries).partition("## What was tried")[2]
+    assert text.splitlines()[4:] == [
+        "| cb | 3 | PT | rate=1: 0.250; **rate=2: 0.500** |",
+        "| cb | 3 | VIP | rate=1: 0.750; **rate=2: 0.875** |",
+    ]

@@ -15,9 +15,10 @@ from vip_train.errors import UserError
 from vip_train.files import replace_file
 from vip_train.study.figures import Measured, measure, rows
 from vip_train.study.file import Study, read_study
-from vip_train.study.plan import Cell, plan
+from vip_train.study.plan import plan, plan_search
 from vip_train.study.plot import draw
 from vip_train.study.running import Failure, train_cells
+from vip_train.study.search import choose
 from vip_train.study.table import markdown
 
 
@@ -43,19 +44,34 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(StudyConfig, own, prog="vip-train study", description=StudyConfig.__doc__ or "")
     study = read_study(config.study)
     output = config.output or Path("studies") / config.study.stem
-    cells = plan(study, output, others, path=config.study)
+    found = _search(study, output, others, config)
+    cells = plan(study, output, others, path=config.study, chosen=choose(study, found))
     unfinished = [cell for cell in cells if not cell.is_finished()]
     print(f"{len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
-    measure(cells)  # what cannot be read is said before days of training
+    measure(cells, study.score)  # what cannot be read is said before days of training
     try:
         failures = train_cells(unfinished, devices(config.workers)) if unfinished else []
     finally:
         # Also of what a stopped study has finished.
-        if measured := measure(cells):
-            _write(study, cells, measured, output, config.study.stem, shlex.join(["vip-train", "study", *arguments]))
+        if measured := measure(cells, study.score):
+            command = shlex.join(["vip-train", "study", *arguments])
+            text = markdown(config.study.stem, study, cells, measured, command, found)
+            _write(study, text, measured, output)
             print(f"table {output / 'table.md'}")
     if failures:
         raise UserError(_complaint(failures))
+
+
+def _search(study: Study, output: Path, flags: Sequence[str], config: StudyConfig) -> list[Measured]:
+    """Tries what has several candidates; all of it has to succeed before anything is compared."""
+    plan(study, output, flags, path=config.study)  # what is wrong in any run is said before the first
+    cells = plan_search(study, output, flags, path=config.study)
+    if unfinished := [cell for cell in cells if not cell.is_finished()]:
+        print(f"search: {len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
+        measure(cells)
+        if failures := train_cells(unfinished, devices(config.workers)):
+            raise UserError(_complaint(failures))
+    return measure(cells)
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -88,9 +104,9 @@ def devices(workers: int | None) -> list[str]:
     return [names[number % count].strip() for number in range(workers or count)]
 
 
-def _write(study: Study, cells: Sequence[Cell], measured: Sequence[Measured], output: Path, title: str, command: str) -> None:
+def _write(study: Study, text: str, measured: Sequence[Measured], output: Path) -> None:
     try:
-        replace_file(output / "table.md", markdown(title, study, cells, measured, command).encode())
+        replace_file(output / "table.md", text.encode())
         replace_file(output / "runs.csv", _csv(study, measured))
         if not draw(study, measured, output / "plot.png"):
             print("no plot: it needs matplotlib, pip install 'vip-train[study]'")

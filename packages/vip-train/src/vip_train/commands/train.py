@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vip_train import report
 from vip_train.config import TrainConfig, parse
@@ -28,6 +29,7 @@ def _summary(folder: Path, launched: bool) -> str:
         *report.score_lines(results, "validation", "majority", "a constant answer"),
         f"training loss    {results['train_nll']:.3f}   (a constant answer: {results['label_entropy']:.3f})",
         *report.code_lines(results, "validation"),
+        *_test_lines(results),
         f"{name:<16} {folder / name}",
     ]
     if (folder / f"{name}-last").is_dir():
@@ -38,3 +40,10 @@ def _summary(folder: Path, launched: bool) -> str:
             f"on several processes: deepspeed packages/vip-train/run.py --config {folder / 'config.yaml'} --output NEW_FOLDER"
         )
     return "\n".join(lines)
+
+
+def _test_lines(results: dict[str, Any]) -> list[str]:
+    if "test_nll" not in results:
+        return []
+    constant = "the best constant answer there"
+    return ["test split:", *(f"  {line}" for line in report.score_lines(results, "test", "test_constant", constant))]

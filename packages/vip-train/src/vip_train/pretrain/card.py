@@ -27,7 +27,8 @@ language work of its own.
 
 | | |
 |---|---|
-| text | `{corpus}`, SHA-256 `{digest}`, and {config.suite_paragraphs:,} paragraphs in the style of the suite's training domains |
+| text | `{corpus}`, SHA-256 `{digest}` |
+| with it | {config.suite_paragraphs:,} paragraphs in the style of the suite's training domains |
 | tokens | {tokens:,} for training, the last 0.5 % of the paragraphs held out |
 | vocabulary | {vocabulary} |
 | stage 1 | {config.span_steps:,} steps of span corruption (15 %, mean span 3), constant learning rate |

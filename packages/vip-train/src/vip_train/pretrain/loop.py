@@ -224,7 +224,7 @@ def held_out_loss(
 
 @torch.no_grad()
 def instruction_loss(model: T5ForConditionalGeneration, objectives: _Objectives, batches: int = 16) -> tuple[float, float]:
-    """The same for instructions in words, drawn anew from the frames that are trained on, and the share of rows without a fault."""
+    """The same for new draws of instructions, from the frames that are trained on, and the share of rows without a fault."""
     rng = np.random.default_rng(0)
     losses, right = [], []
     for _ in range(batches):
@@ -265,7 +265,9 @@ def _train(
                 for name in get_args(Stage):
                     record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
                 if config.instruction_share:
-                    record["held_out_instruction_loss"], record["held_out_instructions_right"] = instruction_loss(model, objectives)
+                    record["held_out_instruction_loss"], record["held_out_instructions_right"] = instruction_loss(
+                        model, objectives
+                    )
                 save_bf16(model, folder)
             with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
                 curve.write(json.dumps({"stage": stage, **record}) + "\n")

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,11 @@ from scipy import stats
 
 from vip_train.errors import UserError
 from vip_train.runs import RESULTS_FILE
+from vip_train.study.file import Reported
 from vip_train.study.plan import Cell
 
-_CONSTANT = "majority_"
+_CONSTANT: Mapping[Reported, str] = {"validation": "majority_", "test": "test_constant_"}
+"""What is before the scores of constant answers."""
 _NEEDED = (
     "data",
     "backbone",
@@ -32,19 +34,22 @@ class Measured(NamedTuple):
     cell: Cell
     results: dict[str, Any]
     """Its results.json."""
+    split: Reported = "validation"
+    """Where it is scored."""
 
     @property
     def metrics(self) -> list[str]:
         """Names of its scores, the first one first."""
-        return [name.removeprefix(_CONSTANT) for name in self.results if name.startswith(_CONSTANT)]
+        constant = _CONSTANT[self.split]
+        return [name.removeprefix(constant) for name in self.results if name.startswith(constant)]
 
     def score(self, metric: str) -> float:
-        """Of the validation split."""
-        return float(self.results[f"validation_{metric}"])
+        """Of the split."""
+        return float(self.results[f"{self.split}_{metric}"])
 
     def constant(self, metric: str) -> float:
         """What a constant answer reaches there."""
-        return float(self.results[f"{_CONSTANT}{metric}"])
+        return float(self.results[f"{_CONSTANT[self.split]}{metric}"])
 
 
 class Spread(NamedTuple):
@@ -66,13 +71,18 @@ class Comparison(NamedTuple):
     pairs: int
 
 
-def measure(cells: Iterable[Cell]) -> list[Measured]:
+def measure(cells: Iterable[Cell], split: Reported = "validation") -> list[Measured]:
     """The results of the cells that are finished.
+
+    Args:
+        cells: of a study.
+        split: where they are scored.
 
     Raises:
         UserError: one cannot be read, or two that are compared were trained on other data or for another backbone.
     """
-    found = [Measured(cell, _read(cell.path / RESULTS_FILE)) for cell in cells if (cell.path / RESULTS_FILE).is_file()]
+    finished = [cell for cell in cells if (cell.path / RESULTS_FILE).is_file()]
+    found = [Measured(cell, _read(cell.path / RESULTS_FILE, split), split) for cell in finished]
     firsts: dict[tuple[str, ...], Measured] = {}
     for one in found:
         place = (one.cell.task, *one.cell.axes)
@@ -84,13 +94,13 @@ def measure(cells: Iterable[Cell]) -> list[Measured]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, split: Reported) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     lacking = [name for name in _NEEDED if not isinstance(found, dict) or name not in found]
-    if lacking or not any(name.startswith(_CONSTANT) for name in found):
+    if lacking or not any(name.startswith(_CONSTANT[split]) for name in found):
         raise UserError(f"{path}: lacks {', '.join(lacking) or 'scores'}; remove the run's folder to train it again")
     return dict(found)
 
@@ -109,21 +119,18 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), sd, min(values))
 
 
-def compare(
-    ours: Iterable[Measured],
-    theirs: Iterable[Measured],
-    score: Callable[[Measured], float] = lambda one: one.score(one.metrics[0]),
-) -> Comparison:
+def compare(ours: Iterable[Measured], theirs: Iterable[Measured], metric: str = "") -> Comparison:
     """Compares two methods over the cells in which all but the method is the same.
 
     Args:
         ours: of the method.
         theirs: of the baseline.
-        score: what is compared.
+        metric: what is compared, where it is measured; by default each cell's first.
     """
 
     def by_cell(measured: Iterable[Measured]) -> dict[Any, float]:
-        return {(one.cell.task, one.cell.axes, one.cell.seed): score(one) for one in measured}
+        there = (one for one in measured if not metric or metric in one.metrics)
+        return {(one.cell.task, one.cell.axes, one.cell.seed): one.score(metric or one.metrics[0]) for one in there}
 
     mine, others = by_cell(ours), by_cell(theirs)
     both = [cell for cell in mine if cell in others]

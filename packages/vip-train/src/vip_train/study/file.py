@@ -10,15 +10,21 @@
     seeds: [0, 1, 2]
     axes: {vip.quantizer.codes: [20, 40]}     # optional: any settings, every value with every other
     baseline: PT                              # optional: the method that others are compared with
+    score: test                               # optional: the split that is reported, which every run's test_task names
+
+A method may give several values for a setting, {optimizer.prompt_learning_rate: [0.03, 0.1]}. They are tried first, every value
+with every other, on each task by itself with the file's `search_seeds: [100]`; the best by the first score on the validation
+split is the method's from then on. Methods with as many candidates have the same budget.
 
 Of two values for one setting that of the axis wins, then the method's, the task's, the command line's, the base's, and last the
 config's.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
@@ -27,12 +33,14 @@ from vip_train.errors import UserError
 from vip_train.splits import DataConfig
 from vip_train.written import read_yaml
 
+Reported = Literal["validation", "test"]
+"""The split whose scores are reported."""
 Settings = dict[str, Any]
 """Values by dotted name, as they are written."""
 
 _OWN = {"optimizer.seed": "seeds", "output": "--output"}
 """Settings that a study makes itself, and what says which."""
-_DATA = {field.name for field in fields(DataConfig)}
+_DATA = {field.name for field in fields(DataConfig)} | {"test_task"}
 """Settings in which runs that are compared must not differ."""
 _LEARNING_CURVE = {"max_train_examples"}
 """Those that may be an axis for all that: only what has the same value on it is compared."""
@@ -49,6 +57,13 @@ class Study:
     seeds: tuple[int, ...]
     axes: dict[str, tuple[Any, ...]]
     baseline: str | None
+    search_seeds: tuple[int, ...] = ()
+    score: Reported = "validation"
+
+    def candidates(self, method: str) -> list[Settings]:
+        """Settings of a method among which is searched: every choice of one value for each that has several."""
+        several = {name: value for name, value in self.methods[method].items() if isinstance(value, list)}
+        return [dict(zip(several, values, strict=True)) for values in itertools.product(*several.values())]
 
 
 def read_study(path: Path) -> Study:
@@ -94,6 +109,9 @@ class _Reader:
             if not found.get(key):
                 raise self._wrong(f"key {key!r} is missing or empty")
         methods = self._by_name("methods", found["methods"], barred=_DATA)
+        search_seeds = self._search_seeds(methods, found.get("search_seeds"), found["seeds"])
+        if (score := found.get("score", "validation")) not in get_args(Reported):
+            raise self._wrong(f"score={score} must be one of {', '.join(get_args(Reported))}")
         tasks = found["tasks"]
         if isinstance(tasks, list):
             names = self._list("tasks", tasks)
@@ -108,9 +126,11 @@ class _Reader:
             base=self._settings("base", found.get("base")),
             methods=methods,
             tasks=self._by_name("tasks", tasks),
-            seeds=self._seeds(found["seeds"]),
+            seeds=self._seeds("seeds", found["seeds"]),
             axes=self._axes(found.get("axes")),
             baseline=baseline,
+            search_seeds=search_seeds,
+            score=score,
         )
 
     def _wrong(self, what: str) -> UserError:
@@ -124,12 +144,30 @@ class _Reader:
             found[name] = self._settings(f"{what}.{name}", settings, barred)
         return found
 
-    def _seeds(self, given: Any) -> tuple[int, ...]:
-        found = self._list("seeds", given)
+    def _seeds(self, what: str, given: Any) -> tuple[int, ...]:
+        found = self._list(what, given)
         if not all(seed.isdecimal() for seed in found):
-            raise self._wrong("seeds must be a list of whole numbers from 0 on")
-        self._different("seeds", seeds := tuple(map(int, found)))
+            raise self._wrong(f"{what} must be a list of whole numbers from 0 on")
+        self._different(what, seeds := tuple(map(int, found)))
         return seeds
+
+    def _search_seeds(self, methods: Mapping[str, Settings], given: Any, seeds: Any) -> tuple[int, ...]:
+        searched = False
+        for method, settings in methods.items():
+            for name, value in settings.items():
+                if isinstance(value, list):
+                    searched = True
+                    self._different(f"methods.{method}.{name}", self._list(f"methods.{method}.{name}", value))
+                    if len(value) == 1:
+                        raise self._wrong(f"methods.{method}.{name}={value} must be several values, or one without brackets")
+        if searched != (given is not None):
+            raise self._wrong("search_seeds must be given if a method has several values for a setting, and only then")
+        if not searched:
+            return ()
+        found = self._seeds("search_seeds", given)
+        if both := set(found) & set(self._seeds("seeds", seeds)):
+            raise self._wrong(f"search_seeds={list(found)} must not be among seeds, as {min(both)} is")
+        return found
 
     def _axes(self, given: Any) -> dict[str, tuple[Any, ...]]:
         found: dict[str, tuple[Any, ...]] = {}

@@ -6,22 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vip_train.final_test import SEEN, UNSEEN
 from vip_train.runs import ENVIRONMENT_FILE
 from vip_train.study.figures import Comparison, Measured, compare, groups, spread
 from vip_train.study.file import Study
 from vip_train.study.plan import Cell
+from vip_train.study.search import best, trials
 
 BELOW = "▼"
 _ROUNDING = 1e-9
 """A mean of seeds that all reach the constant answer's score may be less by its last digits."""
 
-_LEGEND = f"""Scores are of the validation split, as shares of 1: mean ± sample standard deviation over seeds (the least).
-*constant* is the best constant answer, chosen on the training split. {BELOW} marks a mean below it: nothing was learned that
+_LEGEND = f"""Scores are of the {{split}} split, as shares of 1: mean ± sample standard deviation over seeds (the least).
+*constant* is the best constant answer, chosen on the {{chosen}} split. {BELOW} marks a mean below it: nothing was learned that
 such an answer does not know. *p* is of the paired t test over runs that differ in the method alone, two-sided and not corrected
 for the number of comparisons; the line *all* takes each task and seed as a pair, though tasks differ in how scores spread."""
 
 
-def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence[Measured], command: str) -> str:
+def markdown(
+    title: str,
+    study: Study,
+    cells: Sequence[Cell],
+    measured: Sequence[Measured],
+    command: str,
+    search: Sequence[Measured] = (),
+) -> str:
     """The whole report.
 
     Args:
@@ -30,11 +39,15 @@ def markdown(title: str, study: Study, cells: Sequence[Cell], measured: Sequence
         cells: all there should be.
         measured: those that are finished, at least one.
         command: by which it is made again.
+        search: the runs among which candidates were chosen.
     """
-    parts = [f"# {title}", _origin(cells, measured, command), _LEGEND, "## Scores", _scores(study, measured)]
+    legend = _LEGEND.format(split=study.score, chosen={"validation": "training", "test": "test"}[study.score])
+    parts = [f"# {title}", _origin(cells, measured, command), legend, "## Scores", _scores(study, measured)]
     if study.baseline is not None and len(study.methods) > 1:
         parts += [f"## Against {study.baseline}", _comparisons(study, measured, study.baseline)]
     parts += ["## What is trained, and what its codes do", _prompts(study, measured)]
+    if search:
+        parts += ["## What was tried on the validation split", _search(study, search)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,14 +90,25 @@ def _comparisons(study: Study, measured: Sequence[Measured], baseline: str) -> s
     others = [method for method in study.methods if method != baseline]
     lines = []
     for (task, axes), by_method in groups(measured).items():
-        theirs = by_method.get(baseline, [])
-        found = [_difference(compare(by_method.get(method, []), theirs)) for method in others]
         some = next(iter(by_method.values()))[0]
-        lines.append([task, *axes, some.metrics[0], *found])
+        for metric in some.metrics if study.score == "test" else some.metrics[:1]:
+            theirs = by_method.get(baseline, [])
+            found = [_difference(compare(by_method.get(method, []), theirs, metric)) for method in others]
+            lines.append([task, *axes, metric, *found])
     of = {method: [one for one in measured if one.cell.method == method] for method in study.methods}
-    totals = [_difference(compare(of[method], of[baseline])) for method in others]
-    lines.append(["all", *("" for _ in study.axes), "", *totals])
+    for name in (SEEN, UNSEEN) if study.score == "test" else ("",):
+        totals = [_difference(compare(of[method], of[baseline], name)) for method in others]
+        lines.append(["all", *("" for _ in study.axes), name, *totals])
     return _table(["task", *study.axes, "metric", *others], lines)
+
+
+def _search(study: Study, search: Sequence[Measured]) -> str:
+    lines = []
+    for (task, axes, method), tried in trials(search).items():
+        found = {trial: f"{', '.join(trial.tried)}: {trial.score:.3f}" for trial in tried}
+        found[best(tried)] = f"**{found[best(tried)]}**"
+        lines.append([task, *axes, method, "; ".join(found.values())])
+    return _table(["task", *study.axes, "method", "mean first score of each, the chosen one in bold"], lines)
 
 
 def _difference(found: Comparison) -> str:
