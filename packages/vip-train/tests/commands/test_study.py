@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from vip_train.cli import main
-from vip_train.commands.study import StudyConfig, devices, divide
+from vip_train.commands.flags import divide
+from vip_train.commands.study import StudyConfig
 from vip_train.config import parse
+from vip_train.study.running import devices
 
 COMMAND = [sys.executable, "-m", "vip_train.cli", "study"]
 
@@ -131,7 +133,7 @@ def test_finished_runs_of_other_settings_are_refused(
     ],
 )
 def test_the_file_may_stand_anywhere(arguments: list[str]) -> None:
-    own, others = divide(arguments)
+    own, others = divide(StudyConfig, arguments, first="--study")
     assert parse(StudyConfig, own, prog="vip-train study") == StudyConfig(study=Path("a.yaml"), workers=1)
     assert others == ["--optimizer.clip-norm", "-1", "--task=b"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vip_train.commands import evaluate, export_prompt, import_prompt, predict, pretrain, push, study, train
+from vip_train.commands import compare, evaluate, export_prompt, import_prompt, predict, pretrain, push, study, train
 
 
 class Command(NamedTuple):
@@ -17,6 +17,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command(train.run, "train a VIP adapter for a frozen T5 (the same as run.py)"),
+    "compare": Command(compare.run, "train soft prompt tuning and VIP on one task, side by side"),
     "study": Command(study.run, "train methods x tasks x seeds and write a table of them"),
     "evaluate": Command(evaluate.run, "score an adapter on a split of a task"),
     "predict": Command(predict.run, "answer the rows of a file or of stdin with an adapter"),

@@ -2,14 +2,12 @@
 
 import csv
 import io
-import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from vip_train.commands.flags import divide
 from vip_train.config import parse
 from vip_train.errors import UserError
 from vip_train.files import replace_file
@@ -17,7 +15,7 @@ from vip_train.study.figures import Measured, measure, rows
 from vip_train.study.file import Study, read_study
 from vip_train.study.plan import plan, plan_search
 from vip_train.study.plot import draw
-from vip_train.study.running import Failure, train_cells
+from vip_train.study.running import complaint, devices, train_cells
 from vip_train.study.search import choose
 from vip_train.study.table import markdown
 
@@ -40,7 +38,7 @@ class StudyConfig:
 
 def run(arguments: Sequence[str]) -> None:
     """Trains what is not finished yet, and writes the table of all that is."""
-    own, others = divide(arguments)
+    own, others = divide(StudyConfig, arguments, first="--study")
     config = parse(StudyConfig, own, prog="vip-train study", description=StudyConfig.__doc__ or "")
     study = read_study(config.study)
     output = config.output or Path("studies") / config.study.stem
@@ -59,7 +57,7 @@ def run(arguments: Sequence[str]) -> None:
             _write(study, text, measured, output)
             print(f"table {output / 'table.md'}")
     if failures:
-        raise UserError(_complaint(failures))
+        raise UserError(complaint(failures))
 
 
 def _search(study: Study, output: Path, flags: Sequence[str], config: StudyConfig) -> list[Measured]:
@@ -70,38 +68,8 @@ def _search(study: Study, output: Path, flags: Sequence[str], config: StudyConfi
         print(f"search: {len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
         measure(cells)
         if failures := train_cells(unfinished, devices(config.workers)):
-            raise UserError(_complaint(failures))
+            raise UserError(complaint(failures))
     return measure(cells)
-
-
-def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of this command and those of the runs. The first argument that is no flag's value is the study's file."""
-    names = {f"--{field.name}" for field in fields(StudyConfig)} | {"--help", "-h"}
-    own: list[str] = []
-    others: list[str] = []
-    at, wants_value = own, False
-    for argument in arguments:
-        if argument.startswith("--") or argument == "-h":
-            at = own if argument.partition("=")[0] in names else others
-            wants_value = "=" not in argument
-        elif wants_value or argument.startswith("-"):
-            wants_value = False
-        else:
-            at = own
-            if not any(flag.partition("=")[0] == "--study" for flag in own):
-                own.append("--study")
-        at.append(argument)
-    return own, others
-
-
-def devices(workers: int | None) -> list[str]:
-    """For each worker the GPU it has, by the name that CUDA_VISIBLE_DEVICES gives it if that is set; "" where there is none."""
-    count = torch.cuda.device_count()
-    if not count:
-        return [""] * (workers or 1)
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = given.split(",")[:count] if given else [str(number) for number in range(count)]
-    return [names[number % count].strip() for number in range(workers or count)]
 
 
 def _write(study: Study, text: str, measured: Sequence[Measured], output: Path) -> None:
@@ -122,9 +90,3 @@ def _csv(study: Study, measured: Sequence[Measured]) -> bytes:
     writer.writeheader()
     writer.writerows(found)
     return text.getvalue().encode()
-
-
-def _complaint(failures: Sequence[Failure]) -> str:
-    first = failures[0]
-    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return f"{first.cell.name}: {first.reason} (see {first.cell.log}){more}; the same command tries again"

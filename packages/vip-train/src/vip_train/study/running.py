@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from tqdm import tqdm
 
 from vip_train.errors import Stopped
@@ -29,7 +30,24 @@ class Failure(NamedTuple):
     """What it said last, or what ended it."""
 
 
-def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
+def devices(workers: int | None) -> list[str]:
+    """For each worker the GPU it has, by the name that CUDA_VISIBLE_DEVICES gives it if that is set; "" where there is none."""
+    count = torch.cuda.device_count()
+    if not count:
+        return [""] * (workers or 1)
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",")[:count] if given else [str(number) for number in range(count)]
+    return [names[number % count].strip() for number in range(workers or count)]
+
+
+def complaint(failures: Sequence[Failure]) -> str:
+    """What is said of runs that failed, at least one."""
+    first = failures[0]
+    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return f"{first.cell.name}: {first.reason} (see {first.cell.log}){more}; the same command tries again"
+
+
+def train_cells(cells: Sequence[Cell], devices: Sequence[str], watch: Callable[[], None] = lambda: None) -> list[Failure]:
     """Trains cells in order, as many at a time as there are devices.
 
     A cell that fails does not keep the others from being trained. Each writes what it says to a file.
@@ -37,6 +55,7 @@ def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
     Args:
         cells: that are not finished; one that was broken off goes on from its newest checkpoint.
         devices: one for each worker: the number of a GPU, or "" for the CPU, whose cores the workers share.
+        watch: called now and then while they run, and once more at the end.
 
     Raises:
         Stopped: SIGTERM or SIGINT came. The running cells were told, and wrote checkpoints.
@@ -74,6 +93,7 @@ def train_cells(cells: Sequence[Cell], devices: Sequence[str]) -> list[Failure]:
             if stop.asked:
                 running.stop()
             running.wait(_POLL)
+            watch()
         for future in futures:
             future.result()
     if stop.asked:
