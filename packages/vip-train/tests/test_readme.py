@@ -16,12 +16,14 @@ import pytest
 from vip_core import VIPConfig, VIPPrompt
 from vip_train import TASKS, TextTask, TrainConfig, VIPModel, load_adapter, load_backbone
 from vip_train.cli import main
+from vip_train.commands.compare import CompareConfig
 from vip_train.commands.evaluate import EvaluateConfig
 from vip_train.commands.export_prompt import ExportConfig
+from vip_train.commands.flags import divide
 from vip_train.commands.import_prompt import ImportConfig
 from vip_train.commands.predict import PredictConfig
 from vip_train.commands.push import PushConfig
-from vip_train.commands.study import StudyConfig, divide
+from vip_train.commands.study import StudyConfig
 from vip_train.config import parse
 from vip_train.metrics import METRICS
 from vip_train.pretrain.loop import PretrainConfig
@@ -125,10 +127,15 @@ def test_the_task_of_the_example_reads_the_rows_it_describes(tmp_path: Path) -> 
 def test_commands_are_understood(command: str) -> None:
     before, name, after = re.split(r"(run\.py|vip-train \w+)", command, maxsplit=1)
     if name.endswith("study"):
-        own, others = divide(shlex.split(after))
+        own, others = divide(StudyConfig, shlex.split(after), first="--study")
         config = parse(StudyConfig, own, prog=name)
         path = PACKAGE.parent.parent / config.study
         assert plan(dataclasses.replace(read_study(path), seeds=(0,)), Path("x"), others, path=path)
+        return
+    if name.endswith("compare"):
+        own, others = divide(CompareConfig, shlex.split(after))
+        assert parse(CompareConfig, own, prog=name)
+        assert parse(TrainConfig, others, prog=name)
         return
     kind: Any = CONFIGS.get(name.split()[-1], TrainConfig)
     # What comes before or behind in a shell is not ours.
