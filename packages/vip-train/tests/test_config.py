@@ -27,6 +27,7 @@ OTHER = TrainConfig(
     output=Path("runs/1e-4"),
     full_fine_tuning=True,
     max_source_length=77,
+    test_task="suite/mood",
     vip=VIPConfig(
         prompt_length=5,
         method="vip-q",
