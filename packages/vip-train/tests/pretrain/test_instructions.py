@@ -9,6 +9,7 @@ from vip_train.pretrain.instructions import instruct, paragraph
 from vip_train.suite.domains import HELD_OUT, TRAINED, domain
 from vip_train.tasks import TASKS
 from vip_train.tasks.listing import NOTHING, read_listing
+from vip_train.tasks.task import Split
 
 DRAWN = [instruct(source) for source in [random.Random(0)] for _ in range(6000)]
 TOLD = [paragraph(source) for source in [random.Random(0)] for _ in range(1000)]
@@ -45,19 +46,19 @@ def test_a_word_of_two_meanings_is_judged_by_its_domain(thing: str, praised: boo
     assert {found for _, found in told} == {praised}, told
 
 
-def frames(split: str, names: tuple[str, ...]) -> set[str]:
+def frames(split: Split, names: tuple[str, ...]) -> set[str]:
     """The longest fixed words of each frame, by which a sentence of it can be told."""
     found = set()
     for name in names:
         one = domain(name)
-        texts = [*one.moods[split], *(frame for event in one.events for frame in event.frames[split])]  # type: ignore[index]
+        texts = [*one.moods[split], *(frame for event in one.events for frame in event.frames[split])]
         for text in texts:
             found.add(max(re.split(r"{\w+}|\[[^\]]*\]", text), key=len).strip(" ,.:;"))
     return {part for part in found if len(part) > 12}
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_no_frame_of_the_other_splits_occurs(split: str) -> None:
+def test_no_frame_of_the_other_splits_occurs(split: Split) -> None:
     kept = frames(split, TRAINED)
     assert len(kept) > 20
     for text in [*TOLD, *(one.source for one in DRAWN)]:

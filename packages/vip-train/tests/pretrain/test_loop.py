@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, T5ForConditionalGeneration
+from vip_train.backbones import Backbone
 from vip_train.errors import UserError
-from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, build_model, pretrain
+from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, _forward, build_model, pretrain
+from vip_train.pretrain.objectives import padded
 
 Configure = Callable[..., PretrainConfig]
 
@@ -92,6 +94,31 @@ def test_a_run_goes_on_from_an_earlier_one(tiny_backbone: Path, pretraining: Con
     assert "## The run before" in (folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_instructions_are_learned_and_measured(pretraining: Configure, tmp_path: Path) -> None:
+    steps = {"span_steps": 0, "prefix_steps": 0, "answer_steps": 120, "instruction_share": 1.0, "suite_paragraphs": 40}
+    folder = pretrain(pretraining(output=tmp_path / "told", learning_rate=0.05, batch_size=4, **steps))
+    first, last = curve(folder)
+    assert last["training_loss"] < first["training_loss"]
+    assert last["held_out_instruction_loss"] > 0
+    assert 0 <= last["held_out_instructions_right"] <= 1
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| with it | 40 paragraphs in the style of the suite's training domains |" in card
+    assert f"loss {last['held_out_instruction_loss']:.3f} nats per token" in card
+    assert "--instruction-share 1.0 --suite-paragraphs 40" in card
+
+
+def test_a_row_reads_what_it_reads_alone(talkative: Backbone) -> None:
+    model = talkative.model.eval()
+    short, long = [9, 12, 30, 1], [8, 40, 41, 42, 43, 44, 45, 46, 1]
+    filled = torch.tensor([[*short, *[0] * 5]])
+    with torch.no_grad():
+        alone = _forward(model, padded([short], [[7, 1]])).logits
+        beside = _forward(model, padded([short, long], [[7, 1], [7, 1]])).logits[:1]
+        with torch.autocast("cpu", torch.bfloat16):
+            unmasked = model(input_ids=filled, attention_mask=torch.ones_like(filled), labels=torch.tensor([[7, 1]])).logits
+    assert (unmasked - alone).abs().max() > 10 * (beside - alone).abs().max()
+
+
 def test_an_earlier_run_that_is_not_there_is_named(pretraining: Configure, tmp_path: Path) -> None:
     assert str(tmp_path / "gone") in refusal(pretraining(output=tmp_path / "out", start=tmp_path / "gone"))
 
@@ -163,6 +190,9 @@ def test_a_loss_that_is_not_finite_is_refused_with_what_to_change(
         ({"span_steps": -1}, "span_steps=-1"),
         ({"prefix_steps": -1}, "prefix_steps=-1"),
         ({"threads": -1}, "threads=-1"),
+        ({"suite_paragraphs": -1}, "suite_paragraphs=-1"),
+        ({"instruction_share": 1.5}, "instruction_share=1.5"),
+        ({"instruction_share": float("nan")}, "instruction_share=nan"),
         ({"window": 7}, "window=7"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

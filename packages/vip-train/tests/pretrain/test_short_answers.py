@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vip_train.pretrain.objectives import Question, cloze, echo, judge, lookup
+from vip_train.pretrain.objectives import Question, cloze, echo, judge, lookup, padded
 
 EOS, SENTINEL = 1, 900
 
@@ -94,3 +94,9 @@ def test_the_same_seed_draws_the_same_batch(objective: object) -> None:
     first, second = (objective(windows(0), sentinel=SENTINEL, eos=EOS, rng=np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(first.source_BS, second.source_BS)
     assert np.array_equal(first.target_BT, second.target_BT)
+
+
+def test_rows_of_different_lengths_are_filled_up() -> None:
+    found = padded([[5, 1], [6, 7, 8, 1]], [[9, 9, 1], [4]])
+    assert found.source_BS.tolist() == [[5, 1, 0, 0], [6, 7, 8, 1]]
+    assert found.target_BT.tolist() == [[9, 9, 1], [4, -100, -100]]
