@@ -124,6 +124,17 @@ def uses_deepspeed(config: EngineConfig, *, launched_by_deepspeed: bool) -> bool
     return config.name == "deepspeed" or (config.name == "auto" and launched_by_deepspeed)
 
 
+def check_compiler(setting: str) -> None:
+    """Refuses a setting that wants torch.compile where its compiler is not installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # what torch.compile runs
+    if shutil.which(compiler) is None:
+        raise UserError(f"{setting}: needs the C++ compiler {compiler}, which is not installed; CXX may name another")
+
+
 def check_engine(config: OptimizerConfig, engine: EngineConfig, *, deepspeed: bool) -> None:
     """Refuses what the engine cannot do, before anything is loaded.
 
@@ -131,9 +142,7 @@ def check_engine(config: OptimizerConfig, engine: EngineConfig, *, deepspeed: bo
         UserError: Adafactor with a ZeRO stage that flattens parameters, or offload or compilation that cannot work.
     """
     if engine.compile:
-        compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # what torch.compile runs
-        if shutil.which(compiler) is None:
-            raise UserError(f"engine.compile: needs the C++ compiler {compiler}, which is not installed; CXX may name another")
+        check_compiler("engine.compile")
         if deepspeed and engine.zero_stage == 3:
             raise UserError("engine.compile: needs engine.zero_stage 0, 1 or 2; stage 3 gathers weights as layers are called")
     if not deepspeed:

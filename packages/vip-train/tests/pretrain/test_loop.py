@@ -1,6 +1,7 @@
 """A short pretraining run: what its folder holds, that it repeats, learns, and leaves nothing behind when it fails."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 from vip_train.backbones import Backbone
 from vip_train.errors import UserError
-from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, _forward, build_model, pretrain
+from vip_train.pretrain.loop import PretrainConfig, ShapeConfig, _forward, _learn, build_model, pretrain
 from vip_train.pretrain.objectives import padded
 
 Configure = Callable[..., PretrainConfig]
@@ -117,6 +118,46 @@ def test_a_row_reads_what_it_reads_alone(talkative: Backbone) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             unmasked = model(input_ids=filled, attention_mask=torch.ones_like(filled), labels=torch.tensor([[7, 1]])).logits
     assert (unmasked - alone).abs().max() > 10 * (beside - alone).abs().max()
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(talkative: Backbone) -> None:
+    model = talkative.model.eval().requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+
+    def row(length: int) -> list[int]:
+        return [*torch.randint(5, 200, (length,), generator=generator).tolist(), 1]
+
+    pair = padded([row(length) for length in (40, 3, 12, 25, 7, 9)], [row(length) for length in (1, 8, 2, 2, 5, 1)])
+    whole = _forward(model, pair).loss
+    whole.backward()
+    expected = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    assert _learn(model, pair) == pytest.approx(whole.item(), rel=2e-3)
+    for name, weight in model.named_parameters():
+        off = (weight.grad - expected[name]).norm() / expected[name].norm()
+        assert off < 0.05, name  # bf16 autocast; a part that counted as much as any other is off by tenths
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, with which torch.compile makes its kernels")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # about a part of torch itself
+def test_a_compiled_run_learns_what_a_plain_one_does(pretraining: Configure, tmp_path: Path) -> None:
+    steps = {"span_steps": 6, "prefix_steps": 0}
+    expected = pretrain(pretraining(output=tmp_path / "plain", **steps))
+    folder = pretrain(pretraining(output=tmp_path / "compiled", compile=True, **steps))
+    torch._dynamo.reset()
+    plain, found = (curve(path)[-1] for path in (expected, folder))
+    for name in ("training_loss", "held_out_span_loss", "held_out_prefix_loss"):
+        assert found[name] == pytest.approx(plain[name], rel=0.02)
+    assert "--compile true" in (folder / "README.md").read_text(encoding="utf-8")
+    plain_names, names = (set(load_file(path / "model.safetensors")) for path in (expected, folder))
+    assert names == plain_names
+
+
+def test_compilation_without_a_compiler_is_refused(
+    pretraining: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "compile: needs the C++ compiler no-such-compiler" in refusal(pretraining(output=tmp_path / "out", compile=True))
 
 
 def test_an_earlier_run_that_is_not_there_is_named(pretraining: Configure, tmp_path: Path) -> None:

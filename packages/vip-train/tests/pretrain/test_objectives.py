@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vip_train.pretrain.objectives import prefix_lm, span_corruption
+from vip_train.pretrain.objectives import by_length, padded, prefix_lm, span_corruption
 
 EOS = 1
 SENTINELS = np.arange(1000, 1040)
@@ -103,3 +103,21 @@ def test_the_generator_decides(name: str) -> None:
 
     assert draw(5) == draw(5)
     assert len({str(draw(seed)) for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize("parts", [1, 3, 4, 9])
+def test_parts_by_length_hold_every_row_once_and_nothing_but_padding_is_cut(parts: int) -> None:
+    sources = [[5, 6, 7, 8, EOS], [9, EOS], [4, 4, 4, EOS], [3, EOS], [8, 8, EOS]]
+    targets = [[1], [2, 3], [4, 5, 6], [7], [8, 9]]
+    found = by_length(padded(sources, targets), parts=parts)
+    rows = [
+        ([int(token) for token in source if token], [int(token) for token in target if token != -100])
+        for part in found
+        for source, target in zip(*part, strict=True)
+    ]
+    order = [1, 3, 4, 2, 0]
+    assert rows == [(sources[row], targets[row]) for row in order], "shortest first, in the given order where alike"
+    for part in found:
+        assert (part.source_BS[:, -1] != 0).any()
+        assert (part.target_BT[:, -1] != -100).any()
+    assert len(found) == min(parts, 5)

@@ -66,6 +66,7 @@ def write_card(
         "window": config.window,
         "learning-rate": config.learning_rate,
         "seed": config.seed,
+        **({"compile": "true"} if config.compile else {}),
     }
     if config.start is None:
         flags |= {"paragraphs-for-vocabulary": config.paragraphs_for_vocabulary}

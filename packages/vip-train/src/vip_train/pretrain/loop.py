@@ -11,25 +11,24 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from vip_train.backbones import load_backbone
+from vip_train.engine import check_compiler
 from vip_train.errors import UserError
 from vip_train.files import new_folder
+from vip_train.pretrain.batches import Batches, Stage
 from vip_train.pretrain.card import write_card
-from vip_train.pretrain.corpus import Corpus, draw_windows, encode_corpus, read_paragraphs
-from vip_train.pretrain.instructions import instruct, paragraph
-from vip_train.pretrain.objectives import Pair, Question, cloze, echo, judge, lookup, padded, prefix_lm, span_corruption
-from vip_train.pretrain.vocabulary import EOS, train_vocabulary
-
-Stage = Literal["span", "prefix", "answer"]
+from vip_train.pretrain.corpus import Corpus, encode_corpus, read_paragraphs
+from vip_train.pretrain.instructions import paragraph
+from vip_train.pretrain.objectives import Pair, by_length
+from vip_train.pretrain.vocabulary import train_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +92,8 @@ class PretrainConfig:
     """Adafactor's step relative to each parameter's size."""
     threads: int = 0
     """Torch threads; 0 leaves torch's own choice."""
+    compile: bool = False
+    """Kernels of the model's own, made by torch.compile in the first minutes. Needs a C++ compiler."""
     seed: int = 0
     """Seeds initialisation, windows and noise."""
     paragraphs_for_vocabulary: int = 60_000
@@ -153,51 +154,8 @@ def save_bf16(model: T5ForConditionalGeneration, folder: Path) -> None:
     rounded.to(torch.bfloat16).save_pretrained(folder)
 
 
-_ANSWER_OBJECTIVES = ("prefix", "cloze", "lookup", "echo", "judge", "judge", "judge", "judge")
-_QUESTIONS = (
-    ("true or false?", ("true", "false")),
-    ("true, false or neither?", ("true", "false", "neither")),
-    ("yes or no?", ("yes", "no")),
-)
-
-
-class _Objectives:
-    """Draws batches of any objective; knows the vocabulary's special ids."""
-
-    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._config = config
-        self._tokenizer = tokenizer
-        names = [name for name in tokenizer.get_added_vocab() if name.startswith("<extra_id_")]
-        self._eos: Any = tokenizer.convert_tokens_to_ids(EOS)
-
-        def ids(text: str) -> list[int]:
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-        self._questions = [Question(ids(text), tuple(map(ids, answers))) for text, answers in _QUESTIONS]
-        self._sentinels = np.sort(np.asarray(tokenizer.convert_tokens_to_ids(names), np.int64))
-
-    def draw(self, stage: Stage, tokens: npt.NDArray[np.uint16], rng: np.random.Generator) -> Pair:
-        """One batch for a stage."""
-        if stage == "answer" and rng.random() < self._config.instruction_share:
-            return self.instructions(rng)
-        window_BL = draw_windows(tokens, batch=self._config.batch_size, length=self._config.window, rng=rng)
-        if stage == "span":
-            return span_corruption(window_BL, sentinels=self._sentinels, eos=self._eos, rng=rng)
-        objective = rng.choice(_ANSWER_OBJECTIVES) if stage == "answer" else "prefix"
-        if objective == "prefix":
-            return prefix_lm(window_BL, eos=self._eos, rng=rng)
-        if objective == "judge":
-            question = self._questions[rng.integers(len(self._questions))]
-            return judge(window_BL, sentinel=int(self._sentinels[3]), eos=self._eos, rng=rng, question=question)
-        place = ["cloze", "lookup", "echo"].index(objective)
-        return (cloze, lookup, echo)[place](window_BL, sentinel=int(self._sentinels[place]), eos=self._eos, rng=rng)
-
-    def instructions(self, rng: np.random.Generator) -> Pair:
-        """One batch of instructions in words. They are far shorter than a window, so there are twice as many."""
-        source = random.Random(int(rng.integers(2**63)))
-        drawn = [instruct(source) for _ in range(2 * self._config.batch_size)]
-        texts, answers = self._tokenizer([one.source for one in drawn]), self._tokenizer([one.target for one in drawn])
-        return padded(texts["input_ids"], answers["input_ids"])
+_PARTS = 4
+"""Of a batch whose rows differ in length. Instructions have 48 tokens on average, the longest of 64 some 120."""
 
 
 def _forward(model: T5ForConditionalGeneration, pair: Pair) -> Any:
@@ -213,22 +171,32 @@ def _loss(model: T5ForConditionalGeneration, pair: Pair) -> torch.Tensor:
     return loss
 
 
+def _learn(model: T5ForConditionalGeneration, pair: Pair) -> float:
+    """Adds a batch's gradient to the model's and returns its loss. Rows of like length are read together, to spare padding."""
+    is_padded = bool((pair.source_BS == model.config.pad_token_id).any())
+    written = (pair.target_BT != -100).sum()
+    whole = 0.0
+    for part in by_length(pair, parts=_PARTS if is_padded else 1):
+        loss = _loss(model, part) * float((part.target_BT != -100).sum() / written)
+        loss.backward()
+        whole += loss.item()
+    return whole
+
+
 @torch.no_grad()
-def held_out_loss(
-    model: T5ForConditionalGeneration, objectives: _Objectives, stage: Stage, corpus: Corpus, batches: int = 16
-) -> float:
-    """Mean loss in nats per target token over the same `batches` held-out batches each time it is called."""
+def held_out_loss(model: T5ForConditionalGeneration, batches: Batches, stage: Stage, corpus: Corpus, number: int = 16) -> float:
+    """Mean loss in nats per target token over the same `number` of held-out batches each time it is called."""
     rng = np.random.default_rng(0)
-    return float(np.mean([_loss(model, objectives.draw(stage, corpus.held_out, rng)).item() for _ in range(batches)]))
+    return float(np.mean([_loss(model, batches.draw(stage, corpus.held_out, rng)).item() for _ in range(number)]))
 
 
 @torch.no_grad()
-def instruction_loss(model: T5ForConditionalGeneration, objectives: _Objectives, batches: int = 16) -> tuple[float, float]:
+def instruction_loss(model: T5ForConditionalGeneration, batches: Batches, number: int = 16) -> tuple[float, float]:
     """The same for new draws of instructions, from the frames that are trained on, and the share of rows without a fault."""
     rng = np.random.default_rng(0)
     losses, right = [], []
-    for _ in range(batches):
-        pair = objectives.instructions(rng)
+    for _ in range(number):
+        pair = batches.instructions(rng)
         found: Any = _forward(model, pair)
         target_BT = torch.from_numpy(pair.target_BT)
         losses.append(found.loss.item())
@@ -237,9 +205,9 @@ def instruction_loss(model: T5ForConditionalGeneration, objectives: _Objectives,
 
 
 def _train(
-    config: PretrainConfig, model: T5ForConditionalGeneration, objectives: _Objectives, corpus: Corpus, folder: Path
+    config: PretrainConfig, model: T5ForConditionalGeneration, batches: Batches, corpus: Corpus, folder: Path
 ) -> dict[str, float]:
-    """Runs both stages, adds a line to loss.jsonl every 100 steps, saves the weights every 500 and returns the last line."""
+    """Runs all stages, adds a line to loss.jsonl every 100 steps, saves the weights every 500 and returns the last line."""
     optimizer = torch.optim.Adafactor(model.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: config.stage(min(done + 1, config.steps))[1])
     rng = np.random.default_rng(config.seed)
@@ -247,15 +215,14 @@ def _train(
     record: dict[str, float] = {}
     started = time.monotonic()
     model.train()
+    learner: Any = torch.compile(model, dynamic=True) if config.compile else model
     for step in tqdm(range(1, config.steps + 1), desc="pretrain", unit="step", mininterval=5.0):
         stage, _ = config.stage(step)
-        loss = _loss(model, objectives.draw(stage, corpus.training, rng))
         optimizer.zero_grad()
-        loss.backward()
+        recent.append(_learn(learner, batches.draw(stage, corpus.training, rng)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        recent.append(loss.item())
         if not np.isfinite(recent[-1]):
             raise UserError(f"the loss is {recent[-1]} at step {step}: lower learning_rate={config.learning_rate}")
         if step % 100 == 0 or step == config.steps:
@@ -263,10 +230,10 @@ def _train(
             recent.clear()
             if step % 500 == 0 or step == config.steps:
                 for name in get_args(Stage):
-                    record[f"held_out_{name}_loss"] = held_out_loss(model, objectives, name, corpus)
+                    record[f"held_out_{name}_loss"] = held_out_loss(model, batches, name, corpus)
                 if config.instruction_share:
                     record["held_out_instruction_loss"], record["held_out_instructions_right"] = instruction_loss(
-                        model, objectives
+                        model, batches
                     )
                 save_bf16(model, folder)
             with (folder / "loss.jsonl").open("a", encoding="utf-8") as curve:
@@ -298,8 +265,10 @@ def pretrain(config: PretrainConfig) -> Path:
     Nothing is left at `config.output` unless the whole run succeeds.
 
     Raises:
-        UserError: unreadable corpus, too little text, output in use, or a loss that is not finite.
+        UserError: unreadable corpus, too little text, output in use, a loss that is not finite, or no compiler to compile with.
     """
+    if config.compile:
+        check_compiler("compile")
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -318,7 +287,9 @@ def pretrain(config: PretrainConfig) -> Path:
             if config.start is not None and (curve := config.start / "loss.jsonl").is_file():
                 shutil.copy(curve, folder)
             transformers_logging.disable_progress_bar()
-            last = _train(config, model, _Objectives(config, tokenizer), corpus, folder)
+            share = config.instruction_share
+            batches = Batches(tokenizer, batch_size=config.batch_size, window=config.window, instruction_share=share)
+            last = _train(config, model, batches, corpus, folder)
         except ValueError as error:
             raise UserError(f"{config.corpus}: {error}") from error
         write_card(folder, config, model, tokens=len(corpus.training), last=last)

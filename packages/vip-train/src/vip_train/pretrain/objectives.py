@@ -155,6 +155,17 @@ def padded(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *
     return Pair(filled(sources, pad), filled(targets, -100))
 
 
+def by_length(pair: Pair, *, parts: int, pad: int = 0) -> list[Pair]:
+    """The rows sorted by their source's length, in parts that are filled up to their own longest source and target only."""
+    length_B = (pair.source_BS != pad).sum(1)
+    found = []
+    for rows in np.array_split(np.argsort(length_B, kind="stable"), min(parts, len(length_B))):
+        longest = (pair.target_BT[rows] != -100).sum(1).max()
+        source_BS, target_BT = pair.source_BS[rows, : length_B[rows].max()], pair.target_BT[rows, :longest]
+        found.append(Pair(np.ascontiguousarray(source_BS), np.ascontiguousarray(target_BT)))
+    return found
+
+
 def _asked(front_BC: Tokens, window_BL: Tokens, answer_BT: Tokens, *, sentinel: int, eos: int) -> Pair:
     """`front sentinel window eos` and `answer eos`."""
     marker_B1, closing_B1 = (np.full((len(window_BL), 1), token, np.int64) for token in (sentinel, eos))
