@@ -21,7 +21,7 @@ def flags(data: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_it_shows_both_with_their_scores_and_codes(flags: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(flags) == 0
     said = capfd.readouterr().out
-    folder = Path("compared/superglue-cb-1/runs/superglue-cb")
+    folder = Path("runs/compare-superglue-cb-1/runs/superglue-cb")
     scores = {}
     for method in ("PT", "VIP"):
         results = json.loads((folder / method / "seed-0" / "results.json").read_text(encoding="utf-8"))

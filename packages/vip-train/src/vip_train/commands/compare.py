@@ -27,7 +27,6 @@ from vip_train.world import World
 
 METHODS = {"PT": {"vip.method": "pt", "optimizer.prompt_learning_rate": "0.3"}, "VIP": {}}
 """Both have as many prompt tokens. Static ones alone want a larger rate; 0.3 is the paper's, with another optimizer."""
-_FOLDER = Path("compared")
 _SHOWN = 3
 """Codes named for each group."""
 
@@ -37,7 +36,7 @@ class CompareConfig:
     """One comparison. All other flags are settings of both runs, as `vip-train train` has them."""
 
     output: Path | None = None
-    """Folder, new or to be continued; by default the next free compared/<task>-<number>."""
+    """Folder, new or to be continued; by default the next free runs/compare-<task>-<number>."""
     seed: int = 0
     """Of both runs."""
     workers: int | None = None
@@ -55,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
     trained = parse(TrainConfig, others, prog="vip-train compare")
     if trained.full_fine_tuning or trained.vip.method != "vip":
         raise UserError("vip.method, full_fine_tuning: compare trains methods pt and vip; for others see vip-train study")
-    output = config.output or next_output(trained.run_name, _FOLDER)
+    output = config.output or next_output(f"compare-{trained.run_name}")
     study = Study(
         config=None,
         base={},
