@@ -35,6 +35,16 @@ def test_it_is_a_png_with_a_row_for_every_three_tasks(tmp_path: Path, count: int
     assert height == pytest.approx(110 * (2.6 * (1 if count == 1 else 2) + 0.3), abs=1)
 
 
+def test_of_the_test_split_seen_and_unseen_tasks_have_panels_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs vip-train[study]")
+    names = ("seen", "unseen", "accuracy/a", "accuracy/b")
+    results = {f"{before}{name}": 0.4 for before in ("test_", "test_constant_") for name in names}
+    tested = [Measured(one.cell, results, "test") for one in runs(2)]
+    assert draw(STUDY, tested, tmp_path / "plot.png")
+    height = int.from_bytes((tmp_path / "plot.png").read_bytes()[20:24], "big")
+    assert height == pytest.approx(110 * (2.6 * 2 + 0.3), abs=1), "four panels, three in a row"
+
+
 def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert not draw(STUDY, runs(1), tmp_path / "plot.png")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from vip_train.final_test import SEEN, UNSEEN
 from vip_train.study.figures import Measured, groups, spread
 from vip_train.study.file import Study
 
@@ -10,7 +11,9 @@ _COLUMNS = 3
 
 
 def draw(study: Study, measured: Sequence[Measured], path: Path) -> bool:
-    """Writes a PNG of the first scores; returns whether it could: matplotlib is an extra.
+    """Writes a PNG of the first scores, of the test split means over seen and unseen tasks; returns whether it could.
+
+    matplotlib, which it needs, is an extra.
 
     Each run is a point, the mean of a method a bar beside it; the dashed line is what a constant answer reaches.
 
@@ -23,13 +26,16 @@ def draw(study: Study, measured: Sequence[Measured], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    panels = list(groups(measured).items())
+    panels = [
+        (task, values, by_method, metric)
+        for (task, values), by_method in groups(measured).items()
+        for metric in _shown(next(iter(by_method.values()))[0])
+    ]
     height = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(3.2 * _COLUMNS, 2.6 * height + 0.3), layout="constrained")
     axes = figure.subplots(height, _COLUMNS, squeeze=False).flat
-    for panel, ((task, values), by_method) in zip(axes, panels, strict=False):
+    for panel, (task, values, by_method, metric) in zip(axes, panels, strict=False):
         some = next(iter(by_method.values()))[0]
-        metric = some.metrics[0]
         for place, method in enumerate(study.methods):
             if own := by_method.get(method):
                 scores = [one.score(metric) for one in own]
@@ -47,3 +53,7 @@ def draw(study: Study, measured: Sequence[Measured], path: Path) -> bool:
         panel.set_visible(False)
     figure.savefig(path, dpi=110)
     return True
+
+
+def _shown(some: Measured) -> list[str]:
+    return [name for name in some.metrics if name in (SEEN, UNSEEN)] or some.metrics[:1]
