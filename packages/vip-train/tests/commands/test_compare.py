@@ -33,6 +33,7 @@ def test_it_shows_both_with_their_scores_and_codes(flags: list[str], capfd: pyte
     adapter = folder / "VIP" / "seed-0" / "adapter"
     assert f"vip-demo --adapter {adapter}" in said
     assert read_adapter_config(adapter).vip.method == "vip"
+    assert "PT   learning rate 0.3\nVIP  learning rate 0.03, of the contextualizer 0.003; codes from step 2 on\n" in said
     codes = said.partition("codes that VIP selects")[2].splitlines()
     assert [line.split()[0] for line in codes[1:4]] == ["false", "neither", "true"]
     shares = [int(word.removesuffix("%")) for word in codes[1].split()[1:] if word.endswith("%")]
@@ -63,6 +64,7 @@ def test_codes_that_are_not_in_use_are_not_shown(flags: list[str], capfd: pytest
         (["--workers", "0"], "workers=0 must be at least 1"),
         (["--task", "superglue/bc"], "superglue/bc: is unknown"),
         (["--backbone", "gone"], ", seed 0: gone: cannot be loaded"),
+        (["--backbone", "gone"], "; the same command with --output runs/compare-superglue-cb-1 tries again"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(

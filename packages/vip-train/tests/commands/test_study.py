@@ -158,6 +158,21 @@ def test_without_a_gpu_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) 
     assert (devices(None), devices(2)) == ([""], ["", ""])
 
 
+def test_a_candidate_that_fails_does_not_end_the_study(
+    small: Callable[..., Path], settings_of_runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbones = {"PT": {"vip.method": "pt", "backbone": ["gone", settings_of_runs[3]]}}
+    small(methods=backbones, seeds=[0], search_seeds=[9])
+    del settings_of_runs[2:4]
+    assert main(["study", "study.yaml", *settings_of_runs]) == 0
+    said = capsys.readouterr()
+    assert "gone: cannot be loaded" in said.err
+    assert "1 of 1 runs are finished" in Path("studies/study/table.md").read_text(encoding="utf-8")
+    small(methods={"PT": {"vip.method": "pt", "backbone": ["gone", "lost"]}}, seeds=[0], search_seeds=[9])
+    assert main(["study", "study.yaml", *settings_of_runs, "--output", "none"]) == 2
+    assert "; the same command tries again" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_study_searches_first_and_its_runs_have_what_was_found(
     small: Callable[..., Path], settings_of_runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

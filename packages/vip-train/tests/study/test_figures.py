@@ -129,6 +129,13 @@ def test_runs_on_other_data_are_not_compared(tmp_path: Path) -> None:
         measure([put(tmp_path, "PT"), ours])
 
 
+def test_runs_are_not_compared_if_their_search_had_other_data(tmp_path: Path) -> None:
+    searched = run("PT", 9, 0.5)._replace(results={**RESULTS, "data": "e"})
+    with pytest.raises(UserError, match="has other data than"):
+        measure([put(tmp_path, "PT")], others=[searched])
+    assert len(measure([put(tmp_path, "PT")], others=[searched._replace(results=RESULTS)])) == 1
+
+
 def test_methods_may_have_backbones_of_their_own_but_not_seeds(tmp_path: Path) -> None:
     ours = put(tmp_path, "VIP", json.dumps({**RESULTS, "backbone": "c"}))
     assert len(measure([put(tmp_path, "PT"), ours])) == 2

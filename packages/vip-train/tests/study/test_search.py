@@ -70,6 +70,19 @@ def test_what_is_compared_has_what_was_chosen(write: Write) -> None:
     assert rates == {"PT": 0.3, "VIP": 0.03, "fixed": TrainConfig().optimizer.prompt_learning_rate}
 
 
+def test_a_candidate_that_failed_is_out(write: Write) -> None:
+    study = read_study(write(methods={"PT": {RATE: [0.1, 0.3, 1.0]}}, search_seeds=[7], baseline=None))
+    found = [tried("PT", (f"{RATE}=0.3",), 7, 0.5), tried("PT", (f"{RATE}=1.0",), 7, 0.9)]
+    assert choose(study, found) == {("forms", (), "PT"): {RATE: "1.0"}}
+
+
+def test_what_is_chosen_among_sees_no_test_row(write: Write) -> None:
+    task = {"CB": {"task": "superglue/cb", "test_task": "suite/mood"}}
+    study = read_study(write(methods=METHODS, tasks=task, search_seeds=[7], score="test"))
+    assert {cell.config.test_task for cell in plan_search(study, Path("out"))} == {""}
+    assert {cell.config.test_task for cell in plan(study, Path("out"))} == {"suite/mood"}
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

@@ -68,6 +68,18 @@ def test_no_frame_of_a_split_is_in_another(name: str) -> None:
     assert len(kept["test"]) >= 10
 
 
+def test_no_text_of_a_split_is_in_another_of_any_domain() -> None:
+    kept: dict[Split, set[str]] = {split: set() for split in SPLITS}
+    for name in TRAINED + HELD_OUT:
+        for event in domain(name).events:
+            for split in SPLITS:
+                kept[split] |= set(event.frames[split])
+                for texts in (*event.asks.values(), *event.claims.values()):
+                    kept[split] |= {text for text in texts[split] if text}
+    for first, second in itertools.combinations(SPLITS, 2):
+        assert not kept[first] & kept[second]
+
+
 @pytest.mark.parametrize("name", TRAINED + HELD_OUT)
 def test_frames_name_slots_that_there_are(name: str) -> None:
     one = domain(name)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vip_train.adapter import load_adapter
 from vip_train.commands.flags import divide
 from vip_train.config import TrainConfig, parse
-from vip_train.errors import UserError
+from vip_train.errors import Stopped, UserError
 from vip_train.evaluation import Seen, evaluate
 from vip_train.runs import METRICS_FILE, next_output
 from vip_train.scoring import Scoring
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
         config=None,
         base={},
         methods=METHODS,
-        tasks={trained.run_name: {}},
+        tasks={trained.run_name: {"task": trained.task}},
         seeds=(config.seed,),
         axes={},
         baseline=None,
@@ -68,12 +68,27 @@ def run(arguments: Sequence[str]) -> None:
     unfinished = [cell for cell in cells if not cell.is_finished()]
     tqdm.write(f"{trained.run_name}: soft prompt tuning (PT) and VIP, {trained.optimizer.steps} steps each; in {output}")
     workers = config.workers or (None if torch.cuda.is_available() else min(len(cells), os.cpu_count() or 1))
+    for cell in cells:
+        tqdm.write(f"{cell.method:<4} learning rate {_rates(cell)}")
+    again = f"the same command with --output {shlex.quote(str(output))}"
     news = _News(unfinished)
-    if unfinished and (failures := train_cells(unfinished, devices(workers), news.show)):
-        raise UserError(complaint(failures))
+    try:
+        failures = train_cells(unfinished, devices(workers), news.show) if unfinished else []
+    except Stopped as error:
+        raise Stopped(f"stopped by a signal; {again} continues") from error
+    if failures:
+        raise UserError(complaint(failures, again))
     measured = measure(cells)
     adapter = cells[-1].path / "adapter"
     print("\n".join([*_scores(measured), *_code_use(cells[-1], adapter), *_next_steps(adapter)]))
+
+
+def _rates(cell: Cell) -> str:
+    optimizer, vip = cell.config.optimizer, cell.config.vip
+    if not vip.contextualizes:
+        return f"{optimizer.prompt_learning_rate}"
+    codes = f"codes from step {vip.quantizer.warmup_steps + 1} on"
+    return f"{optimizer.prompt_learning_rate}, of the contextualizer {optimizer.contextualizer_learning_rate}; {codes}"
 
 
 class _News:
@@ -109,7 +124,8 @@ def _scores(measured: Sequence[Measured]) -> list[str]:
         constant = f"{measured[0].constant(name):8.3f}" if name in measured[0].metrics else " " * 8
         lines.append(f"{shown:<{width}}  {constant}" + "".join(f"{one.score(name):8.3f}" for one in measured))
     trained = "".join(f"{one.results['trained_parameters']:>8,}" for one in measured)
-    return [*lines, f"{'parameters':<{width}}  {'':8}{trained}"]
+    one_of_many = "One seed, and learning rates as they come: `vip-train study` searches them and compares over seeds."
+    return [*lines, f"{'parameters':<{width}}  {'':8}{trained}", one_of_many]
 
 
 @torch.no_grad()

@@ -46,12 +46,12 @@ def run(arguments: Sequence[str]) -> None:
     cells = plan(study, output, others, path=config.study, chosen=choose(study, found))
     unfinished = [cell for cell in cells if not cell.is_finished()]
     print(f"{len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
-    measure(cells, study.score)  # what cannot be read is said before days of training
+    measure(cells, study.score, found)  # what cannot be read is said before days of training
     try:
         failures = train_cells(unfinished, devices(config.workers)) if unfinished else []
     finally:
         # Also of what a stopped study has finished.
-        if measured := measure(cells, study.score):
+        if measured := measure(cells, study.score, found):
             command = shlex.join(["vip-train", "study", *arguments])
             text = markdown(config.study.stem, study, cells, measured, command, found)
             _write(study, text, measured, output)
@@ -61,14 +61,16 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _search(study: Study, output: Path, flags: Sequence[str], config: StudyConfig) -> list[Measured]:
-    """Tries what has several candidates; all of it has to succeed before anything is compared."""
+    """Tries what has several candidates; one that fails, as a rate that is too large may, is out if another is left."""
     plan(study, output, flags, path=config.study)  # what is wrong in any run is said before the first
     cells = plan_search(study, output, flags, path=config.study)
     if unfinished := [cell for cell in cells if not cell.is_finished()]:
         print(f"search: {len(cells)} runs, {len(cells) - len(unfinished)} of them finished; in {output}")
         measure(cells)
-        if failures := train_cells(unfinished, devices(config.workers)):
-            raise UserError(complaint(failures))
+        failures = train_cells(unfinished, devices(config.workers))
+        finished = {cell.place for cell in cells if cell.is_finished()}
+        if lost := [failure for failure in failures if failure.cell.place not in finished]:
+            raise UserError(complaint(lost))
     return measure(cells)
 
 

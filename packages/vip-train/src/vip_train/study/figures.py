@@ -71,12 +71,13 @@ class Comparison(NamedTuple):
     pairs: int
 
 
-def measure(cells: Iterable[Cell], split: Reported = "validation") -> list[Measured]:
+def measure(cells: Iterable[Cell], split: Reported = "validation", others: Iterable[Measured] = ()) -> list[Measured]:
     """The results of the cells that are finished.
 
     Args:
         cells: of a study.
         split: where they are scored.
+        others: runs, as of its search, that must have had the same data and backbone.
 
     Raises:
         UserError: one cannot be read, or two that are compared were trained on other data or for another backbone.
@@ -84,7 +85,7 @@ def measure(cells: Iterable[Cell], split: Reported = "validation") -> list[Measu
     finished = [cell for cell in cells if (cell.path / RESULTS_FILE).is_file()]
     found = [Measured(cell, _read(cell.path / RESULTS_FILE, split), split) for cell in finished]
     firsts: dict[tuple[str, ...], Measured] = {}
-    for one in found:
+    for one in [*others, *found]:
         place = (one.cell.task, *one.cell.axes)
         # Methods may have backbones of their own.
         for what, alike in (("data", place), ("backbone", (*place, one.cell.method))):

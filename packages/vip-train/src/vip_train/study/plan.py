@@ -105,6 +105,11 @@ def plan_search(study: Study, output: Path, flags: Sequence[str] = (), *, path: 
     return planner.checked(cells)
 
 
+def as_tried(candidate: Settings) -> tuple[str, ...]:
+    """The values of a candidate as text."""
+    return tuple(f"{name}={_text(value)}" for name, value in candidate.items())
+
+
 class _Planner:
     def __init__(self, study: Study, output: Path, flags: Sequence[str], path: Path) -> None:
         check_own((_setting(flag) for flag in flags if flag.startswith("--")), "flags of a study")
@@ -132,7 +137,7 @@ class _Planner:
     ) -> Cell:
         """A run, below the folder of its kind."""
         study, path = self._study, self._path
-        tries = tuple(f"{name}={_text(value)}" for name, value in candidate.items()) if tried else ()
+        tries = as_tried(candidate) if tried else ()
         axes = tuple(f"{name}={_text(value)}" for name, value in zip(study.axes, values, strict=True))
         place = Path(*(_as_name(path, name) for name in (task, method, *axes, *tries, f"seed-{seed}")))
         folder = self._output / kind / place
@@ -143,12 +148,14 @@ class _Planner:
         elif "task" not in own:
             own["task"] = task
         own |= {"optimizer.seed": seed, "output": str(folder)}
+        if tried:
+            own["test_task"] = ""  # what is chosen among sees no test row
         start = [] if study.config is None else [f"--config={study.config}"]
         flags = (*start, *_flags(study.base), *self._flags, *_flags(own))
         try:
             config = parse(TrainConfig, flags, prog="vip-train train")
             config.get_task()
-            if study.score == "test" and not config.test_task:
+            if study.score == "test" and not (config.test_task or tried):
                 raise UserError("score=test needs a test_task")
         except UserError as error:
             raise UserError(f"{path}: {task}, {', '.join([method, *axes, *tries])}: {error}") from error

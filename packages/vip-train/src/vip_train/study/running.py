@@ -40,11 +40,11 @@ def devices(workers: int | None) -> list[str]:
     return [names[number % count].strip() for number in range(workers or count)]
 
 
-def complaint(failures: Sequence[Failure]) -> str:
-    """What is said of runs that failed, at least one."""
+def complaint(failures: Sequence[Failure], again: str = "the same command") -> str:
+    """What is said of runs that failed, at least one, and what tries them again."""
     first = failures[0]
     more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return f"{first.cell.name}: {first.reason} (see {first.cell.log}){more}; the same command tries again"
+    return f"{first.cell.name}: {first.reason} (see {first.cell.log}){more}; {again} tries again"
 
 
 def train_cells(cells: Sequence[Cell], devices: Sequence[str], watch: Callable[[], None] = lambda: None) -> list[Failure]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from vip_train.study.figures import Measured, spread
 from vip_train.study.file import Settings, Study
-from vip_train.study.plan import Place
+from vip_train.study.plan import Place, as_tried
 
 
 class Trial(NamedTuple):
@@ -47,10 +47,9 @@ def choose(study: Study, measured: Iterable[Measured]) -> dict[Place, Settings]:
 
     Args:
         study: what was asked for.
-        measured: all runs of the search, in the order of `plan_search`.
+        measured: the finished runs of the search, at least one of each place. A candidate without any is out.
     """
     found = {}
     for place, tried in trials(measured).items():
-        number = [trial.tried for trial in tried].index(best(tried).tried)
-        found[place] = study.candidates(place[2])[number]
+        found[place] = {as_tried(one): one for one in study.candidates(place[2])}[best(tried).tried]
     return found

@@ -8,7 +8,7 @@
     forms      mood, but nothing says which pair of words to answer with: it depends on the domain
     fields     one field of a sentence, but nothing says which: it depends on the domain
 
-For the last two no fixed prompt can suffice. Frames, questions and claims of a split occur in no other.
+For the last two a fixed prompt cannot say what is asked. Frames, questions and claims of a split occur in no other.
 """
 
 import random

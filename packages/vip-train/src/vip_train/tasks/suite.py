@@ -44,7 +44,7 @@ _FAMILIES = {
         name="suite/relations",
         template="{text} How are {noun1} and {noun2} related?",
         answers={name: name for name in RELATIONS},
-        metrics=("macro_f1", "accuracy"),
+        metrics=("accuracy", "macro_f1"),
     ),
     "forms": TextTask(
         name="suite/forms",
