@@ -15,6 +15,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PACKAGES = ("vip-core", "vip-train", "vip-demo")
+SAVING = 60  # seconds that a run has for its checkpoint after Ctrl-C
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types"]
@@ -70,7 +71,8 @@ def build(session: nox.Session) -> None:
 def quickstart(session: nox.Session) -> None:
     """Soft prompt tuning and VIP side by side on a built-in task; flags after `--` go to `vip-train compare`."""
     install(session, "vip-core", "vip-train")
-    session.run("vip-train", "compare", "--task", "suite/forms", *session.posargs, env=one_thread())
+    command = ("vip-train", "compare", "--task", "suite/forms", *session.posargs)
+    session.run(*command, env=one_thread(), interrupt_timeout=SAVING, terminate_timeout=SAVING)
     session.log("`nox -s demo` shows both in a browser")
 
 
@@ -78,7 +80,8 @@ def quickstart(session: nox.Session) -> None:
 def train(session: nox.Session) -> None:
     """Trains a prompt; flags after `--` go to run.py."""
     install(session, "vip-core", "vip-train")
-    session.run("python", "packages/vip-train/run.py", *session.posargs, env=one_thread())
+    command = ("python", "packages/vip-train/run.py", *session.posargs)
+    session.run(*command, env=one_thread(), interrupt_timeout=SAVING, terminate_timeout=SAVING)
 
 
 @nox.session(default=False)
