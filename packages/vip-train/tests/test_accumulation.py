@@ -91,8 +91,12 @@ def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], **limits: flo
 def test_parts_teach_what_the_whole_batch_does(
     method: str, size: int, build: Build, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Kept(build(method=method, **CALM).train(), monkeypatch)
-    parts = Kept(build(method=method, **CALM).train(), monkeypatch)
+    calm = dict(CALM)
+    if method == "vip-q":
+        # A few static tokens and more codes: an automatic τ goes down to 1e-5, where rounding says which of two codes is taken.
+        calm["quantizer"] = dataclasses.replace(CALM["quantizer"], temperature=1.0)
+    whole = Kept(build(method=method, **calm).train(), monkeypatch)
+    parts = Kept(build(method=method, **calm).train(), monkeypatch)
     for step in range(5):
         torch.manual_seed(step)
         expected = whole.step(batch, None)

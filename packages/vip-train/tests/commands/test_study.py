@@ -166,7 +166,7 @@ def test_a_candidate_that_fails_does_not_end_the_study(
     del settings_of_runs[2:4]
     assert main(["study", "study.yaml", *settings_of_runs]) == 0
     said = capsys.readouterr()
-    assert "gone: cannot be loaded" in said.err
+    assert "gone: cannot be loaded" in said.out
     assert "1 of 1 runs are finished" in Path("studies/study/table.md").read_text(encoding="utf-8")
     small(methods={"PT": {"vip.method": "pt", "backbone": ["gone", "lost"]}}, seeds=[0], search_seeds=[9])
     assert main(["study", "study.yaml", *settings_of_runs, "--output", "none"]) == 2
