@@ -98,7 +98,8 @@ def _comparisons(study: Study, measured: Sequence[Measured], baseline: str) -> s
     of = {method: [one for one in measured if one.cell.method == method] for method in study.methods}
     for name in (SEEN, UNSEEN) if study.score == "test" else ("",):
         totals = [_difference(compare(of[method], of[baseline], name)) for method in others]
-        lines.append(["all", *("" for _ in study.axes), name, *totals])
+        if any(totals):  # nothing unseen may have been tested
+            lines.append(["all", *("" for _ in study.axes), name, *totals])
     return _table(["task", *study.axes, "metric", *others], lines)
 
 
