@@ -53,31 +53,24 @@ def test_splits_are_large_and_even_over_domains(name: str) -> None:
             assert {one.target for one in examples} == set(task.answers.values()) or name.startswith("suite/relations")
 
 
-@pytest.mark.parametrize("name", TRAINED + HELD_OUT)
-def test_no_frame_of_a_split_is_in_another(name: str) -> None:
-    one = domain(name)
-    kept: dict[Split, set[str]] = {split: set(one.moods[split]) for split in SPLITS}
-    for event in one.events:
+def kept(name: str) -> dict[Split, set[str]]:
+    """Frames, questions and claims of a domain."""
+    found: dict[Split, set[str]] = {split: set(domain(name).moods[split]) for split in SPLITS}
+    for event in domain(name).events:
         for split in SPLITS:
-            kept[split] |= set(event.frames[split])
+            found[split] |= set(event.frames[split])
             for texts in (*event.asks.values(), *event.claims.values()):
-                kept[split] |= {text for text in texts[split] if text}
-    for first, second in itertools.combinations(SPLITS, 2):
-        assert not kept[first] & kept[second]
-    assert bool(kept["train"]) == (name in TRAINED)
-    assert len(kept["test"]) >= 10
+                found[split] |= {text for text in texts[split] if text}
+    return found
 
 
 def test_no_text_of_a_split_is_in_another_of_any_domain() -> None:
-    kept: dict[Split, set[str]] = {split: set() for split in SPLITS}
-    for name in TRAINED + HELD_OUT:
-        for event in domain(name).events:
-            for split in SPLITS:
-                kept[split] |= set(event.frames[split])
-                for texts in (*event.asks.values(), *event.claims.values()):
-                    kept[split] |= {text for text in texts[split] if text}
+    every = {name: kept(name) for name in TRAINED + HELD_OUT}
     for first, second in itertools.combinations(SPLITS, 2):
-        assert not kept[first] & kept[second]
+        assert not set().union(*(one[first] for one in every.values())) & set().union(*(one[second] for one in every.values()))
+    for name, one in every.items():
+        assert bool(one["train"]) == (name in TRAINED)
+        assert len(one["test"]) >= 10
 
 
 @pytest.mark.parametrize("name", TRAINED + HELD_OUT)
