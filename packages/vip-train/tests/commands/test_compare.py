@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from vip_train.adapter import read_adapter_config
 from vip_train.cli import main
+from vip_train.errors import Stopped
 
 
 @pytest.fixture
@@ -49,6 +50,27 @@ def test_it_goes_on_where_it_stopped_and_says_it_again(flags: list[str], capfd: 
     assert main(there) == 0
     assert capfd.readouterr().out.partition("\nvalidation split")[2] == first
     assert Path("there/runs/superglue-cb/VIP/seed-3/results.json").stat().st_mtime_ns == made
+
+
+def test_a_table_of_ones_own_may_stand_in_a_file_of_settings(flags: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [{"source": f"number {row}", "target": ("odd", "even")[row % 2]} for row in range(30)]
+    Path("sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    Path("own.yaml").write_text("train_file: sums.jsonl\nlabels: [odd, even]\n", encoding="utf-8")
+    del flags[1:5]  # the task and its folder
+    assert main([*flags, "--config", "own.yaml"]) == 0
+    assert "in runs/compare-sums-1" in capfd.readouterr().out
+
+
+def test_one_that_is_stopped_says_how_it_goes_on(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped("stopped by SIGINT; the same command continues the study")
+
+    monkeypatch.setattr("vip_train.commands.compare.train_cells", stop)
+    assert main(flags) == 75
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.endswith("stopped by a signal; the same command with --output runs/compare-superglue-cb-1 continues")
 
 
 def test_codes_that_are_not_in_use_are_not_shown(flags: list[str], capfd: pytest.CaptureFixture[str]) -> None:
