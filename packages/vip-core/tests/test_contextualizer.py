@@ -110,6 +110,52 @@ def test_forward_is_the_equation(norm: str, activation: str, mode: str) -> None:
         np.testing.assert_allclose(context_BPD[b].numpy(), expected_PD, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("norm", "activation"), [("post", "relu"), ("pre", "gelu")])
+def test_attention_is_what_the_prompt_reads_by(norm: str, activation: str) -> None:
+    module = build(dim=5, norm=norm, activation=activation)
+    prompt_PD, text_BSD = inputs(2, 3, 4, 5)
+    mask_BS = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0]])
+    found_NBLL = module.attention(prompt_PD, text_BSD, mask_BS)
+    assert found_NBLL.shape == (2, 2, 7, 7)
+    torch.testing.assert_close(found_NBLL.sum(-1), torch.ones(2, 2, 7))
+    assert float(found_NBLL[:, 1][..., [4, 6]].abs().sum()) == 0.0
+    for b in range(2):
+        slow_NLL = slow_weights(module, norm, activation, prompt_PD, text_BSD[b], mask_BS[b])
+        np.testing.assert_allclose(found_NBLL[:, b].numpy(), slow_NLL, rtol=1e-4, atol=1e-6)
+
+
+def slow_weights(
+    module: Contextualizer, norm: str, activation: str, prompt_PD: Tensor, text_SD: Tensor, mask_S: Tensor
+) -> Array:
+    """Attention of every layer from the projections alone, mean over heads, for one row of the batch."""
+    state: dict[str, Array] = {name: value.double().numpy() for name, value in module.state_dict().items()}
+    hidden = torch.cat([prompt_PD, text_SD]).double().numpy()
+    present = [True] * len(prompt_PD) + [bool(value) for value in mask_S]
+    hidden = slow_linear(slow_norm(hidden, state, "norm_in") if norm == "pre" else hidden, state, "down")
+    heads, each, found = SMALL["heads"], SMALL["width"] // SMALL["heads"], []
+    for layer in range(2):
+        name = f"encoder.layers.{layer}"
+        read = slow_norm(hidden, state, f"{name}.norm1") if norm == "pre" else hidden
+        query, key, _ = np.split(
+            read @ state[f"{name}.self_attn.in_proj_weight"].T + state[f"{name}.self_attn.in_proj_bias"], 3, axis=1
+        )
+        weights = np.zeros((len(read), len(read)))
+        for head in range(heads):
+            part = slice(head * each, (head + 1) * each)
+            logits = np.where(present, query[:, part] @ key[:, part].T / math.sqrt(each), -np.inf)
+            exact = np.exp(logits - logits.max(1, keepdims=True))
+            weights += exact / exact.sum(1, keepdims=True) / heads
+        found.append(weights)
+        attended = slow_attention(read, present, state, f"{name}.self_attn", heads)
+        if norm == "pre":
+            hidden = hidden + attended
+            hidden = hidden + slow_feedforward(slow_norm(hidden, state, f"{name}.norm2"), state, name, activation)
+        else:
+            hidden = slow_norm(hidden + attended, state, f"{name}.norm1")
+            hidden = slow_norm(hidden + slow_feedforward(hidden, state, name, activation), state, f"{name}.norm2")
+    return np.stack(found)
+
+
 # --- sizes ---
 
 

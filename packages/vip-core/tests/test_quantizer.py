@@ -142,6 +142,39 @@ def test_a_temperature_of_nothing_selects_the_nearest_code(apart: float, how: Ev
     assert weight_BPK.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_a_row_that_may_not_select_some_codes_selects_as_if_they_were_not_there(how: Evaluation) -> None:
+    quantizer, context_BPD = build(codes=6).eval(), normal(2, 3, 3, seed=1)
+    fewer = build(codes=6).eval()
+    with torch.no_grad():  # the barred codes of the first row go where nothing reaches them
+        fewer.codebook.code_KD[[1, 4]] = 1e6
+    allowed_BK = torch.ones(2, 6, dtype=torch.bool)
+    allowed_BK[0, [1, 4]] = False
+
+    def run(module: Quantizer, allowed: Tensor | None) -> Any:
+        return module(context_BPD, how=how, generator=torch.Generator().manual_seed(0), allowed_BK=allowed)
+
+    found, without, whole = run(quantizer, allowed_BK), run(fewer, None), run(quantizer, None)
+    for name in ("weight_BPK", "vector_BPD"):
+        assert torch.equal(getattr(found, name)[0], getattr(without, name)[0])
+        if how != "sample":  # all rows share one stream of draws
+            assert torch.equal(getattr(found, name)[1], getattr(whole, name)[1])
+    assert float(found.weight_BPK[0, :, [1, 4]].sum()) == 0.0
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_row_that_may_select_one_code_takes_it_whole(how: Evaluation) -> None:
+    quantizer = build(codes=4).eval()
+    found = quantizer(normal(4, 2, 3, seed=1), how=how, allowed_BK=torch.eye(4, dtype=torch.bool))
+    assert torch.equal(found.weight_BPK, torch.eye(4)[:, None].expand(-1, 2, -1))
+    torch.testing.assert_close(found.vector_BPD, quantizer.codebook.code_KD[:, None].expand(-1, 2, -1))
+
+
+def test_a_row_without_any_code_is_refused() -> None:
+    with pytest.raises(ValueError, match="without any code"):
+        build(codes=3)(normal(1, 2, 3, seed=1), allowed_BK=torch.zeros(1, 3, dtype=torch.bool))
+
+
 # --- gradients ---
 
 

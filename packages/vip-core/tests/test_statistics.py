@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vip_core import entropy, mutual_information, perplexity, usage, used_share
+from vip_core import entropy, mutual_information, perplexity, rollout, usage, used_share
 
 
 def test_usage_is_each_codes_share_of_all_weight() -> None:
@@ -86,3 +86,13 @@ def test_mutual_information_runs_from_nothing_to_the_entropy_of_the_groups() -> 
     assert mutual_information(torch.eye(4)[:, None]).item() == pytest.approx(2.0)
     assert mutual_information(torch.ones(4, 1, 9)).item() == pytest.approx(0.0, abs=1e-12)
     assert mutual_information(torch.zeros(4, 2, 9)).tolist() == [0.0, 0.0]
+
+
+def test_rollout_goes_through_all_layers() -> None:
+    half = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
+    swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    # First layer (half + 1) / 2, then (swap + 1) / 2 of that.
+    expected = torch.tensor([[0.5, 0.5], [0.5, 0.5]]) @ torch.tensor([[0.75, 0.25], [0.0, 1.0]])
+    found_BLL = rollout(torch.stack([half, swap])[:, None].expand(-1, 3, -1, -1))
+    torch.testing.assert_close(found_BLL, expected.expand(3, -1, -1))
+    torch.testing.assert_close(rollout(torch.eye(2)[None, None]), torch.eye(2)[None])

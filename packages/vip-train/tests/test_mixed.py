@@ -98,6 +98,17 @@ def test_how_codes_are_selected_can_be_asked_for(models: Models, source: tuple[T
     assert set(weight_BPK.unique().tolist()) == {0.0, 1.0}
 
 
+def test_a_row_selects_from_the_codes_it_may(models: Models, source: tuple[Tensor, Tensor]) -> None:
+    allowed_BK = torch.zeros(len(NAMES), 7, dtype=torch.bool)
+    allowed_BK[:, 2] = True  # of the codes of whichever model
+    found = put_prompts(models, NAMES, *source, allowed_BK=allowed_BK)
+    for row, name in enumerate(NAMES):
+        vip = models[name].prompt.config
+        taken_K = found.weight_BPK[row, : vip.prompt_length].sum(0)
+        assert float(taken_K[2]) == pytest.approx(vip.prompt_length if vip.quantizes else 0.0)
+        assert float(taken_K.sum()) == pytest.approx(float(taken_K[2]))
+
+
 def test_the_loss_terms_are_the_mean_over_rows(models: Models, source: tuple[Tensor, Tensor]) -> None:
     expected = [models[name].put_prompt(*alone(source, row)).commitment for row, name in enumerate(NAMES)]
     torch.testing.assert_close(put_prompts(models, NAMES, *source).commitment, torch.stack(expected).mean())

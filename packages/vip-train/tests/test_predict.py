@@ -61,6 +61,31 @@ def test_the_codes_of_each_text_come_along(method: str, codes: int, make: Make, 
         torch.testing.assert_close(found.weight_PK, weight_PK)
 
 
+def test_texts_may_be_kept_from_some_codes(make: Make, texts: list[str]) -> None:
+    adapter = make()
+    whole = list(predict(adapter, texts))
+    allowed_NK = torch.ones(len(texts), 7, dtype=torch.bool)
+    barred = [int(found.weight_PK.sum(0).argmax()) for found in whole]
+    for row in range(1, len(texts)):
+        allowed_NK[row, barred[row]] = False
+    fewer = list(predict(adapter, texts, allowed_NK=allowed_NK, batch_size=2))
+    assert fewer[0].probability == pytest.approx(whole[0].probability, rel=1e-4)
+    for code, before, found in list(zip(barred, whole, fewer, strict=True))[1:]:
+        assert float(found.weight_PK[:, code].sum()) == 0.0
+        torch.testing.assert_close(found.weight_PK.sum(1), torch.ones(3))
+        assert not torch.allclose(found.prompt_PD, before.prompt_PD)
+
+
+@pytest.mark.parametrize("method", ["vip", "vip-c", "vip-q", "pt"])
+def test_the_prompt_that_was_read_comes_along(method: str, make: Make, texts: list[str]) -> None:
+    adapter = make(method=method)
+    sources = encode_sources(texts, adapter.tokenizer, 480)
+    expected = adapter.model.put_prompt(sources.input_ids, sources.attention_mask)
+    for row, found in enumerate(predict(adapter, texts)):
+        torch.testing.assert_close(found.prompt_PD, expected.prompt_BPD[row].detach())
+        torch.testing.assert_close(found.prompt_PD, expected.embeds_BLD[row, :3].detach())
+
+
 def test_answers_come_in_order_and_do_not_depend_on_the_batch(make: Make, texts: list[str]) -> None:
     adapter = make()
     alone = [next(predict(adapter, [text])) for text in texts]

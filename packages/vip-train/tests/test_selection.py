@@ -45,6 +45,7 @@ def test_hard_selections_are_counted() -> None:
     assert found.label_bits == pytest.approx(sum(found.label_bits_P) / 3)
     assert found.token_perplexity == pytest.approx(1.0)
     share = Counter(code_NP.flatten().tolist())
+    assert found.code_share_K == pytest.approx([share[code] / 120 for code in range(4)], abs=1e-6)
     assert found.code_perplexity == pytest.approx(math.exp(-sum(n / 120 * math.log(n / 120) for n in share.values())), rel=1e-5)
 
 

@@ -10,7 +10,7 @@ from vip_core.losses import commitment_loss, target_nll
 from vip_core.prompt import Prompted, VIPPrompt
 from vip_core.quantizer import Quantized, Quantizer
 from vip_core.selection import select
-from vip_core.statistics import entropy, mutual_information, perplexity, usage, used_share
+from vip_core.statistics import entropy, mutual_information, perplexity, rollout, usage, used_share
 
 __all__ = [
     "Codebook",
@@ -26,6 +26,7 @@ __all__ = [
     "entropy",
     "mutual_information",
     "perplexity",
+    "rollout",
     "select",
     "target_nll",
     "usage",

@@ -76,16 +76,35 @@ class Contextualizer(nn.Module):
             # torch's attention refuses an empty batch. A blank row, dropped again, keeps this rank's gradients zero, not None.
             blank_1SD, blank_1S = text_BSD.new_zeros(1, *text_BSD.shape[1:]), mask_BS.new_zeros(1, *mask_BS.shape[1:])
             return self.encode(prompt_PD, blank_1SD, blank_1S)[:0]
-        dtype = self.down.weight.dtype
-        # Token by token, so that the prompt goes down once for all rows and [p ; x] is never made in D numbers per token.
-        prompt_PC, text_BSC = (self.down(self.norm_in(part.to(dtype))) for part in (prompt_PD, text_BSD))
-        hidden_BLC = torch.cat([prompt_PC.expand(len(text_BSC), -1, -1), text_BSC], dim=1)
-        ignored_BL = nn.functional.pad(mask_BS == 0, (len(prompt_PD), 0), value=False)
+        hidden_BLC, ignored_BL = self._read(prompt_PD, text_BSD, mask_BS)
         *layers, last = self.encoder.layers
         for layer in layers:
             hidden_BLC = layer(hidden_BLC, src_key_padding_mask=ignored_BL)
         hidden_BPC = _first_positions(last, hidden_BLC, len(prompt_PD), ignored_BL)
         return hidden_BPC if self.encoder.norm is None else self.encoder.norm(hidden_BPC)
+
+    @torch.no_grad()
+    def attention(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Where each position looks in each layer, [layers, B, L, L] with L = P + S, mean over heads; rows sum to one.
+
+        For a look inside; the arguments are those of `encode`. `statistics.rollout` joins the layers.
+        """
+        hidden_BLC, ignored_BL = self._read(prompt_PD, text_BSD, mask_BS)
+        found = []
+        for layer in self.encoder.layers:
+            read_BLC = layer.norm1(hidden_BLC) if layer.norm_first else hidden_BLC
+            _, weight_BLL = layer.self_attn(read_BLC, read_BLC, read_BLC, key_padding_mask=ignored_BL, need_weights=True)
+            found.append(weight_BLL)
+            hidden_BLC = layer(hidden_BLC, src_key_padding_mask=ignored_BL)
+        return torch.stack(found).float()
+
+    def _read(self, prompt_PD: Tensor, text_BSD: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """W_down [p ; x], and where nobody may look."""
+        dtype = self.down.weight.dtype
+        # Token by token, so that the prompt goes down once for all rows and [p ; x] is never made in D numbers per token.
+        prompt_PC, text_BSC = (self.down(self.norm_in(part.to(dtype))) for part in (prompt_PD, text_BSD))
+        hidden_BLC = torch.cat([prompt_PC.expand(len(text_BSC), -1, -1), text_BSC], dim=1)
+        return hidden_BLC, nn.functional.pad(mask_BS == 0, (len(prompt_PD), 0), value=False)
 
 
 def _first_positions(layer: nn.TransformerEncoderLayer, hidden_BLC: Tensor, count: int, ignored_BL: Tensor) -> Tensor:

@@ -105,7 +105,13 @@ class VIPPrompt(nn.Module):
         return self.quantizer.codebook.held() if self.quantizer is not None else nullcontext()
 
     def forward(
-        self, text_BSD: Tensor, mask_BS: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
+        self,
+        text_BSD: Tensor,
+        mask_BS: Tensor,
+        *,
+        how: Evaluation | None = None,
+        generator: torch.Generator | None = None,
+        allowed_BK: Tensor | None = None,
     ) -> Prompted:
         """Puts the prompt before the text.
 
@@ -114,9 +120,10 @@ class VIPPrompt(nn.Module):
             mask_BS: 1 or true where there is a token.
             how: overrides how codes are selected, see `Quantizer.forward`.
             generator: source of all randomness of this call but dropout; torch's own when None.
+            allowed_BK: the codes each row may select from, see `Quantizer.forward`; of no effect without a codebook.
         """
         static_BPD = self.prompt_PD.float().expand(len(text_BSD), -1, -1)
-        drawn_BPD, weight_BPK, commitment = self._draw(static_BPD, text_BSD, mask_BS, how, generator)
+        drawn_BPD, weight_BPK, commitment = self._draw(static_BPD, text_BSD, mask_BS, how, generator, allowed_BK)
         if self.config.method == "pt":
             prompt_BPD = static_BPD
         elif self.config.skip:
@@ -134,13 +141,16 @@ class VIPPrompt(nn.Module):
         mask_BS: Tensor,
         how: Evaluation | None,
         generator: torch.Generator | None,
+        allowed_BK: Tensor | None,
     ) -> Quantized:
         """p^q, [B, P, D] fp32, of p^c, of what W_up makes p^c of, or of p; without a codebook p^c or p as they are."""
 
         def quantize(vector_BPD: Tensor) -> Quantized:
             if self.quantizer is None:
                 return Quantized(vector_BPD, static_BPD.new_zeros(*static_BPD.shape[:2], 0), static_BPD.new_zeros(()))
-            quantized: Quantized = self.quantizer(vector_BPD, how=how, generator=generator)
+            quantized: Quantized = self.quantizer(
+                vector_BPD, how=how, generator=generator, allowed_BK=allowed_BK
+            )
             return quantized
 
         if self.contextualizer is None:

@@ -50,7 +50,12 @@ class Quantizer(nn.Module):
         self.codebook = Codebook(config, start_KD)
 
     def forward(
-        self, context_BPD: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
+        self,
+        context_BPD: Tensor,
+        *,
+        how: Evaluation | None = None,
+        generator: torch.Generator | None = None,
+        allowed_BK: Tensor | None = None,
     ) -> Quantized:
         """Quantises contextual prompt vectors.
 
@@ -58,18 +63,27 @@ class Quantizer(nn.Module):
             context_BPD: p^c, any floating dtype; B may be 0.
             how: overrides the selection; by default `sample` in training and `config.evaluation` in evaluation.
             generator: source of all randomness of this call; torch's own when None.
+            allowed_BK: bool, the codes each row may select from, as if there were no others; all of them when None. To ask
+                what a code does: leave it out, or leave no other.
 
         Returns:
             See `Quantized`; `vector_BPD` has the dtype of `context_BPD`.
+
+        Raises:
+            ValueError: a row is allowed no code.
         """
+        if allowed_BK is not None and not bool(allowed_BK.any(1).all()):
+            raise ValueError("allowed_BK leaves a row without any code to select")
         with torch.autocast(context_BPD.device.type, enabled=False):
-            quantized = self._quantize(context_BPD.float(), how or self._default_selection(), generator)
+            quantized = self._quantize(context_BPD.float(), how or self._default_selection(), generator, allowed_BK)
         return quantized._replace(vector_BPD=quantized.vector_BPD.to(context_BPD.dtype))
 
     def _default_selection(self) -> Evaluation:
         return "sample" if self.training else self.config.evaluation
 
-    def _quantize(self, context_BPD: Tensor, how: Evaluation, generator: torch.Generator | None) -> Quantized:
+    def _quantize(
+        self, context_BPD: Tensor, how: Evaluation, generator: torch.Generator | None, allowed_BK: Tensor | None
+    ) -> Quantized:
         vector_ND = context_BPD.detach().flatten(0, 1)
         if self.training:
             self.codebook.join_()
@@ -80,6 +94,9 @@ class Quantizer(nn.Module):
             return Quantized(context_BPD, nothing_BPK, context_BPD.new_zeros(()))
 
         distance_NK = squared_distance(vector_ND, self.codebook.code_KD)
+        if allowed_BK is not None:
+            allowed_NK = allowed_BK.repeat_interleave(context_BPD.shape[1], dim=0)
+            distance_NK.masked_fill_(~allowed_NK, float("inf"))
         # Softmax does not see the shift by the nearest distance; without it every logit is -inf where τ is tiny. In place: none
         # of this is in the graph of autograd, and N x K numbers are most of what the quantizer holds.
         nearest_N1 = distance_NK.amin(1, keepdim=True)

@@ -1,4 +1,7 @@
-"""How a codebook is used, and what its codes tell. B batch, P prompt tokens, K codes, G groups of inputs."""
+"""How a codebook is used, what its codes tell, and what a prompt looks at.
+
+B batch, P prompt tokens, K codes, G groups of inputs, L positions a contextualizer reads.
+"""
 
 import math
 
@@ -49,3 +52,19 @@ def mutual_information(joint_GPK: Tensor) -> Tensor:
     group_P = entropy(joint_GPK.sum(2).T)
     both_P = entropy(joint_GPK.transpose(0, 1).flatten(1))
     return (code_P + group_P - both_P).clamp_min(0)
+
+
+def rollout(attention_NBLL: Tensor) -> Tensor:
+    """How much of each position ends in each other one over N layers, [B, L, L]; rows sum to one (Abnar and Zuidema, 2020).
+
+    Half of what a layer hands on is taken to come from attention and half from the position itself. It says what is read, not
+    what the reading is worth.
+
+    Args:
+        attention_NBLL: from `Contextualizer.attention`.
+    """
+    length = attention_NBLL.shape[-1]
+    found_BLL = torch.eye(length, device=attention_NBLL.device).expand(attention_NBLL.shape[1:])
+    for weight_BLL in attention_NBLL.float():
+        found_BLL = 0.5 * (weight_BLL @ found_BLL + found_BLL)
+    return found_BLL

@@ -24,6 +24,7 @@ def put_prompts(
     attention_mask: Tensor,
     *,
     how: Evaluation | None = None,
+    allowed_BK: Tensor | None = None,
 ) -> Prompted:
     """Puts before each text the prompt of the model its row names.
 
@@ -37,6 +38,7 @@ def put_prompts(
         input_ids: [B, S] source token ids, padded anywhere.
         attention_mask: [B, S], 1 where there is a token.
         how: overrides the selection of codes.
+        allowed_BK: bool, the codes each row may select from, counted in the codes of its own model; what is beyond is not read.
 
     Returns:
         As of `VIPModel.put_prompt`. Row i of `prompt_BPD` and `weight_BPK` counts in the P and K of its own model and is zero
@@ -58,7 +60,9 @@ def put_prompts(
     order: list[int] = []
     for name in dict.fromkeys(names):
         rows = [row for row, other in enumerate(names) if other == name]
-        parts.append(models[name].put_prompt(input_ids[rows], attention_mask[rows], how=how))
+        codes = models[name].prompt.config.quantizer.codes
+        allowed = None if allowed_BK is None else allowed_BK[rows, :codes]
+        parts.append(models[name].put_prompt(input_ids[rows], attention_mask[rows], how=how, allowed_BK=allowed))
         order += rows
     back_B = torch.tensor(order, device=input_ids.device).argsort()
     mask_BL = _stacked([part.mask_BL for part in parts])[back_B]

@@ -83,15 +83,28 @@ class VIPModel(nn.Module):
         self.backbone.train(mode and self._recomputes)
         return self
 
-    def put_prompt(self, input_ids: Tensor, attention_mask: Tensor, *, how: Evaluation | None = None) -> Prompted:
-        """Embeds the text and puts the prompt before it. `how` overrides the selection of codes.
+    def put_prompt(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        how: Evaluation | None = None,
+        allowed_BK: Tensor | None = None,
+    ) -> Prompted:
+        """Embeds the text and puts the prompt before it.
 
         Padding moves to the end: T5 counts positions, and between prompt and text it would keep the two apart.
+
+        Args:
+            input_ids: [B, S] source token ids.
+            attention_mask: [B, S], 1 where there is a token.
+            how: overrides the selection of codes.
+            allowed_BK: bool, the codes each row may select from, see `vip_core.Quantizer.forward`.
         """
         order_BS = (attention_mask == 0).to(torch.int8).argsort(dim=1, stable=True)
         input_ids, attention_mask = input_ids.gather(1, order_BS), attention_mask.gather(1, order_BS)
         text_BSD = self.backbone.get_input_embeddings()(input_ids)
-        prompted: Prompted = self.prompt(text_BSD, attention_mask, how=how)
+        prompted: Prompted = self.prompt(text_BSD, attention_mask, how=how, allowed_BK=allowed_BK)
         return prompted
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> VIPOutput:

@@ -1,4 +1,7 @@
-"""Answers texts with one adapter or several and says which codes each text selected. B batch, P prompt tokens, K codes."""
+"""Answers texts with one adapter or several and says which codes each text selected.
+
+B batch, P prompt tokens, K codes, N texts.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -24,10 +27,18 @@ class Prediction(NamedTuple):
     """How much of each code each prompt token took; K = 0 for an adapter without a codebook."""
     source_tokens: int
     """How many tokens of the text were read, `</s>` among them."""
+    prompt_PD: Tensor
+    """What the backbone read before the text, fp32."""
 
 
 def predict(
-    adapter: Adapter, sources: Sequence[str], *, how: Evaluation | None = None, batch_size: int = 32, max_new_tokens: int = 16
+    adapter: Adapter,
+    sources: Sequence[str],
+    *,
+    how: Evaluation | None = None,
+    allowed_NK: Tensor | None = None,
+    batch_size: int = 32,
+    max_new_tokens: int = 16,
 ) -> Iterator[Prediction]:
     """Answers source texts, in order.
 
@@ -38,11 +49,17 @@ def predict(
         adapter: from `load_adapter`.
         sources: texts in the wording of the adapter's task.
         how: overrides how codes are selected.
+        allowed_NK: bool, the codes each of N texts may select from, as if there were no others; all of them when None.
         batch_size: texts per pass.
         max_new_tokens: limit of a written answer.
+
+    Raises:
+        ValueError: `allowed_NK` leaves a text no code.
     """
     named = [("", source) for source in sources]
-    return predict_mixed({"": adapter}, named, how=how, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return predict_mixed(
+        {"": adapter}, named, how=how, allowed_NK=allowed_NK, batch_size=batch_size, max_new_tokens=max_new_tokens
+    )
 
 
 @torch.no_grad()
@@ -51,6 +68,7 @@ def predict_mixed(
     sources: Sequence[tuple[str, str]],
     *,
     how: Evaluation | None = None,
+    allowed_NK: Tensor | None = None,
     batch_size: int = 32,
     max_new_tokens: int = 16,
 ) -> Iterator[Prediction]:
@@ -63,11 +81,12 @@ def predict_mixed(
         adapters: by name, all loaded with one backbone: `load_adapter(..., backbone=backbone)`.
         sources: pairs of an adapter's name and a text in the wording of its task.
         how: overrides how codes are selected.
+        allowed_NK: bool, the codes each of N texts may select from, counted in those of its own adapter.
         batch_size: texts per pass.
         max_new_tokens: limit of a written answer.
 
     Raises:
-        ValueError: an adapter is unknown, or has a backbone of its own.
+        ValueError: an adapter is unknown, or has a backbone of its own; or `allowed_NK` leaves a text no code.
     """
     models = {name: adapter.model.eval() for name, adapter in adapters.items()}
     for at in range(0, len(sources), batch_size):
@@ -78,7 +97,9 @@ def predict_mixed(
         model, tokenizer = chosen[0].model, chosen[0].tokenizer
         encoded = encode_sources(texts, tokenizer, [adapter.config.max_source_length for adapter in chosen])
         device = model.prompt.prompt_PD.device
-        prompted = put_prompts(models, names, encoded.input_ids.to(device), encoded.attention_mask.to(device), how=how)
+        ids, mask = encoded.input_ids.to(device), encoded.attention_mask.to(device)
+        allowed = None if allowed_NK is None else allowed_NK[at : at + batch_size].to(device)
+        prompted = put_prompts(models, names, ids, mask, how=how, allowed_BK=allowed)
         scored = [row for row, adapter in enumerate(chosen) if adapter.config.answers]
         written = [row for row, adapter in enumerate(chosen) if not adapter.config.answers]
         probabilities = dict(zip(scored, _scores(chosen, prompted, scored), strict=True))
@@ -88,10 +109,11 @@ def predict_mixed(
             ids = model.write(_rows(prompted, written), max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
             answers |= zip(written, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True)
         tokens = encoded.attention_mask.sum(1).tolist()
-        for row, weight_PK in enumerate(prompted.weight_BPK.cpu()):
+        read = zip(prompted.weight_BPK.cpu(), prompted.prompt_BPD.cpu(), strict=True)
+        for row, (weight_PK, prompt_PD) in enumerate(read):
             vip = chosen[row].model.prompt.config
             own_PK = weight_PK[: vip.prompt_length, : vip.quantizer.codes if vip.quantizes else 0]
-            yield Prediction(answers[row], probabilities.get(row, {}), own_PK, tokens[row])
+            yield Prediction(answers[row], probabilities.get(row, {}), own_PK, tokens[row], prompt_PD[: vip.prompt_length])
 
 
 def _scores(chosen: Sequence[Adapter], prompted: Prompted, rows: Sequence[int]) -> list[dict[str, float]]:

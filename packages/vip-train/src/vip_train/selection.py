@@ -41,9 +41,11 @@ class Selection(NamedTuple):
     """`input_bits` of each prompt token; the next two likewise."""
     label_bits_P: tuple[float, ...]
     group_bits_P: tuple[float, ...]
+    code_share_K: tuple[float, ...]
+    """Each code's share of all weight."""
 
 
-_NOTHING = Selection(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (), (), ())
+_NOTHING = Selection(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (), (), (), ())
 
 
 class SelectionTally:
@@ -103,6 +105,7 @@ class SelectionTally:
             input_bits_P=tuple(input_P.tolist()),
             label_bits_P=tuple(label_P.tolist()),
             group_bits_P=tuple(group_P.tolist()),
+            code_share_K=tuple(round(share, 6) for share in share_K.tolist()),
         )
 
 
