@@ -1,160 +1,99 @@
-"""The page: choose an adapter, type a text, see its answer and the codes it selected."""
+"""The page: an adapter and a text at the top, and below them a tab for each thing there is to see."""
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
-from vip_core.config import Evaluation
-from vip_train import TASKS, TextTask, UserError
-from vip_train.tasks import Example
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from vip_train import UserError
 
-from vip_demo.adapters import Shelf
-from vip_demo.heatmap import heat_map
-from vip_demo.inspection import LONGEST_TEXT, inspect
-from vip_demo.words import HOW_TO_READ, summary
+from vip_demo.api import add_api
+from vip_demo.inspection import LONGEST_TEXT
+from vip_demo.service import Service
+from vip_demo.style import CSS
+from vip_demo.upload import LARGEST_FILE
+from vip_demo.views import code, codebook_map, compare, data_set, one_input, what_if
+from vip_demo.views.controls import LATEST, Controls, said
 
-_WAITING = 16  # requests; further ones are told that the queue is full
-_SHOWN_ANSWERS = 5
-_EXAMPLES = 4
-
-# Plotly paints its own text in one colour, which cannot suit a light and a dark page; the numbers in the cells are left alone.
-_CSS = """
-.js-plotly-plot .infolayer text, .js-plotly-plot .xaxislayer-above text, .js-plotly-plot .yaxislayer-above text {
-    fill: var(--body-text-color) !important;
-}
-#examples .wrap { flex-direction: column; }
-#summary, #reading { font-size: var(--text-lg); }
-"""
-
-
-class Shown(NamedTuple):
-    """What one look at a text puts on the page, in the order of its components."""
-
-    answer: str
-    probability: dict[str, float] | None
-    summary: str
-    picture: go.Figure | None
-
-
-_NOTHING = Shown("", None, "", None)
-
-
-class Start(NamedTuple):
-    """What the page offers for an adapter before any text was looked at."""
-
-    text: str
-    hint: str
-    examples: list[Example]
-    """With their right answers."""
-
-
-def look(shelf: Shelf, name: str, text: str, how: Evaluation, seed: float) -> Shown:
-    """Inspects a text for the page.
-
-    Raises:
-        gr.Error: what is wrong, as a sentence; markup in it is shown, not obeyed.
-    """
-    try:
-        found = inspect(shelf.adapter(name), text, how, seed=int(seed))
-    except UserError as error:
-        raise _shown(error) from error
-    picture = heat_map(found) if found.code_U else None
-    return Shown(found.answer, found.probability or None, summary(found), picture)
-
-
-def start(shelf: Shelf, name: str) -> Start:
-    """The wording and examples of the adapter's task, as far as its task is known here and ships its own texts.
-
-    Raises:
-        gr.Error: the adapter's folder is broken.
-    """
-    try:
-        task = TASKS.get(shelf.config(name).task)
-    except UserError as error:
-        raise _shown(error) from error
-    if task is None:
-        return Start("", "Text in the wording the adapter was trained on", [])
-    examples = _examples(task) if task.generate is not None else []
-    return Start(examples[0].source if examples else "", f"Wording of {task.name}: {task.template}", examples)
-
-
-def _examples(task: TextTask) -> list[Example]:
-    """A few of the validation split: each of another group, where there are groups, with another answer than the one before."""
-    taken: list[Example] = []
-    for example in task.load("validation", None):
-        known = example.group and example.group in {other.group for other in taken}
-        if not known and (not taken or example.target != taken[-1].target):
-            taken.append(example)
-        if len(taken) == _EXAMPLES:
-            break
-    return taken
-
-
-def _shown(error: UserError) -> gr.Error:
-    # The browser renders the message as HTML.
-    return gr.Error(html.escape(str(error)), duration=None, print_exception=False)
+WAITING = 64
+"""Requests in the queue; further ones are told that the page is busy."""
+SESSIONS = 100
+"""Visitors whose data sets are kept."""
+BUSY = "The page is busy, more people ask at once than it can serve. Try again in a moment."
 
 
 def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
     """Builds the page. Each adapter is loaded when it is first used.
 
     Args:
-        adapters: folder of each adapter by the name to show; at least one.
+        adapters: folder of each adapter by the name to show; at least one. No others can be asked for.
     """
-    shelf = Shelf(adapters)
-    first = shelf.names[0]
+    service = Service(adapters)
+    first = service.shelf.names[0]
 
-    app = gr.Blocks(title="VIP codes", analytics_enabled=False)
+    # What visitors upload or download is removed after an hour.
+    app = gr.Blocks(title="VIP codes", analytics_enabled=False, delete_cache=(3600, 3600))
     with app:
         gr.Markdown("# Which codes does an input select?")
         with gr.Row():
-            adapter = gr.Dropdown(list(shelf.names), value=first, label="Adapter", filterable=len(shelf.names) > 10, scale=3)
+            adapter = gr.Dropdown(
+                list(service.shelf.names), value=first, label="Adapter", filterable=len(service.shelf.names) > 10, scale=3
+            )
             how = gr.Radio(["expected", "argmax", "sample"], value="expected", label="Selection of codes", scale=3)
             seed = gr.Number(0, label="Seed of the draws", precision=0, minimum=0, visible=False, scale=1)
         with gr.Row():
             with gr.Column(scale=3):
-                text = gr.Textbox(label="Input", lines=4, max_lines=12, max_length=LONGEST_TEXT, elem_id="input")
+                text = gr.Textbox(label="Input", lines=3, max_lines=12, max_length=LONGEST_TEXT, elem_id="input")
                 button = gr.Button("Predict", variant="primary", elem_id="predict")
-                examples = gr.Radio([], label="Examples and their right answers", visible=False, elem_id="examples")
             with gr.Column(scale=2):
-                answer = gr.Textbox(label="Answer", interactive=False, elem_id="answer")
-                probability = gr.Label(
-                    label="Likeliest answers", num_top_classes=_SHOWN_ANSWERS, show_heading=False, elem_id="probability"
-                )
-        said = gr.Markdown(elem_id="summary")
-        picture = gr.Plot(show_label=False, elem_id="heat-map")
-        gr.Markdown(f"**How to read it.** {HOW_TO_READ}", elem_id="reading")
+                examples = gr.Radio([], label="Examples and their right answers", visible=False, elem_id="examples")
+        controls = Controls(service, adapter, text, how, seed)
+        surveyed = gr.State(time_to_live=3600)
+        with gr.Tabs(elem_id="views"):
+            one = one_input.build(controls)
+            other = compare.build(controls)
+            views = [one, other, what_if.build(controls), code.build(controls, surveyed)]
+            views += [codebook_map.build(controls, surveyed), data_set.build(controls, surveyed)]
 
-        inputs, outputs = [adapter, text, how, seed], [answer, probability, said, picture]
-        # One model run at a time, whatever started it; of several waiting clicks of a visitor only the last one runs.
-        model = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private", "trigger_mode": "always_last"}
+        def look(*asked: list[Any]) -> tuple[list[Any], ...]:
+            return one_input.look(service, *asked)
 
-        def show(name: str, typed: str, selection: Evaluation, drawn: float | None) -> Shown:
-            return look(shelf, name, typed, selection, drawn or 0)
-
+        @said
         def begin(name: str) -> list[Any]:
-            offered = start(shelf, name)
+            offered = service.start(name)
             choices = [(f"{example.source} ({example.target})", example.source) for example in offered.examples]
-            listed = gr.Radio(choices, value=None, visible=bool(choices))
-            return [gr.Textbox(offered.text, placeholder=offered.hint), listed, *_NOTHING]
+            texts = [example.source for example in offered.examples] + ["", ""]
+            return [
+                gr.Textbox(texts[0], placeholder=offered.hint),
+                gr.Radio(choices, value=None, visible=bool(choices)),
+                *[value for view in views for value in view.nothing],
+                texts[1],
+            ]
 
-        begun = gr.on([app.load, adapter.change], begin, adapter, [text, examples, *outputs], api_visibility="private")
-        asked = gr.on([button.click, text.submit, how.input, seed.submit], show, inputs, outputs, **model)
+        batched = {**LATEST, "batch": True, "max_batch_size": one_input.AT_ONCE}
+        cleared = [component for view in views for component in view.outputs]
+        # The last is the second input of the comparison again, with an example in it.
+        begun = gr.on(
+            [app.load, adapter.change], begin, adapter, [text, examples, *cleared, other.outputs[0]], api_visibility="private"
+        )
+        gr.on([button.click, text.submit, how.input, seed.submit], look, controls.question, one.outputs, **batched)
+        begun.success(look, controls.question, one.outputs, **batched)
         how.change(lambda chosen: gr.Number(visible=chosen == "sample"), how, seed, api_visibility="private", queue=False)
         # An example is a button: it stays unchecked, so that it can be taken again after the text was changed.
         filled = examples.input(lambda taken: (taken, None), examples, [text, examples], api_visibility="private", queue=False)
-        for event in (begun, asked, filled.then(show, inputs, outputs, **model)):
-            # What is on the page would belong to another text than the one that was refused.
-            event.failure(lambda: _NOTHING, None, outputs, api_visibility="private", queue=False)
-    app.queue(max_size=_WAITING)
+        filled.then(look, controls.question, one.outputs, **batched)
+        add_api(service)
+    app.queue(max_size=WAITING)
     return app
 
 
 def launch(app: gr.Blocks, *, host: str, port: int) -> str:
     """Starts to serve the page in the background and returns its address. Nothing is fetched from or sent to another machine.
+
+    Besides the page there is `/health`, which says that the process answers.
 
     Raises:
         UserError: the port is taken.
@@ -163,7 +102,10 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
         _, address, _ = app.launch(
             server_name=host,
             server_port=port,
-            css=_CSS,
+            css=CSS,
+            max_file_size=LARGEST_FILE,
+            app_kwargs={"exception_handlers": {503: _busy}, "routes": [Route("/health", _health)]},
+            state_session_capacity=SESSIONS,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -172,8 +114,16 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
             mcp_server=False,
             run_history=False,
             enable_monitoring=False,
-            footer_links=[],
+            footer_links=["api"],
         )
     except OSError as error:
         raise UserError(f"port={port}: cannot be opened on {host}; choose another one by --port") from error
     return address
+
+
+async def _busy(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": BUSY}, status_code=503, headers={"Retry-After": "2"})
+
+
+async def _health(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})

@@ -1,21 +1,25 @@
-"""Draws an inspection: one row per prompt token, one column per code in use, the colour is the weight.
+"""Draws an inspection: prompt tokens by the codes in use, the colour is the weight.
 
-P prompt tokens, U codes in use, C columns drawn.
+The shorter of the two lies along the page, so that the numbers in the cells can be read on a phone.
+
+P prompt tokens, U codes in use, C codes drawn.
 """
 
 import plotly.graph_objects as go
 
 from vip_demo.inspection import Inspection
+from vip_demo.style import layout
 
-MOST_COLUMNS = 40
-"""More would be too narrow to read on a laptop; the rest is said in words, see `left_out`."""
+MOST_CODES = 40
+"""More would be too small to read; the rest is said in words, see `left_out`."""
 LEAST_WRITTEN = 0.05
-"""A cell shows its weight as a number from here on."""
+"""A cell shows its weight as a number from here on, where cells are wide enough."""
 
+_MOST_ACROSS = 16  # cells side by side that are wide enough for a number on a phone
 _SCALE_ENDS = (0.1, 0.25, 0.5, 1.0)
-_ROWS_HEIGHT, _LEAST_ROW, _MOST_ROW, _AROUND = 600, 18, 30, 130  # pixels
+_ROWS_HEIGHT, _LEAST_ROW, _MOST_ROW, _AROUND = 600, 18, 30, 160  # pixels
 _DARK = 0.47  # share of the colour scale on which white is easier to read than black
-_CROWDED = 25  # columns from which code numbers no longer fit side by side
+_CODES, _TOKENS = "code, the most used first", "prompt token"
 
 
 def heat_map(found: Inspection) -> go.Figure:
@@ -26,70 +30,68 @@ def heat_map(found: Inspection) -> go.Figure:
     """
     if not found.code_U:
         raise ValueError("no code is in use: there is nothing to draw")
-    weight_PC: list[list[float]] = found.weight_PU[:, :MOST_COLUMNS].tolist()
-    columns = [str(code) for code in found.code_U[:MOST_COLUMNS]]
-    rows = [str(token) for token in range(len(weight_PC))]
-    end = _scale_end(max(map(max, weight_PC)))
+    weight_PC = found.weight_PU[:, :MOST_CODES]
+    codes = [str(code) for code in found.code_U[:MOST_CODES]]
+    tokens = [str(token) for token in range(len(weight_PC))]
+    end = _scale_end(float(weight_PC.max()))
+    across = len(tokens) <= len(codes)
+    columns, rows = (tokens, codes) if across else (codes, tokens)
+    token, code = ("x", "y") if across else ("y", "x")
+    cell: list[list[float]] = (weight_PC.T if across else weight_PC).tolist()
     cells = go.Heatmap(
-        z=weight_PC,
+        z=cell,
         x=columns,
         y=rows,
         zmin=0.0,
         zmax=end,
         colorscale="cividis",
-        colorbar={"title": {"text": "weight", "side": "right"}, "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 13}},
+        colorbar={
+            "title": {"text": "weight", "side": "top"},
+            "orientation": "h",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickfont": {"size": 13},
+        },
         xgap=1,
         ygap=1,
-        hovertemplate="prompt token %{y}<br>code %{x}<br>weight %{z:.3f}<extra></extra>",
+        hovertemplate=f"prompt token %{{{token}}}<br>code %{{{code}}}<br>weight %{{z:.3f}}<extra></extra>",
     )
     numbers = [
         (column, row, weight)
-        for row, weight_C in zip(rows, weight_PC, strict=True)
-        for column, weight in zip(columns, weight_C, strict=True)
-        if weight >= LEAST_WRITTEN
+        for row, weights in zip(rows, cell, strict=True)
+        for column, weight in zip(columns, weights, strict=True)
+        if weight >= LEAST_WRITTEN and len(columns) <= _MOST_ACROSS
     ]
     # Numbers of codes and tokens are names: as categories each has its own tick and no gaps between.
-    axis = {
-        "type": "category",
-        "dtick": 1,
-        "showgrid": False,
-        "zeroline": False,
-        "ticks": "",
-        "tickfont": {"size": 13},
-        "ticklabelstandoff": 6,
-    }
+    axis = {"type": "category", "dtick": 1, "showgrid": False, "ticks": "", "ticklabelstandoff": 6}
+    crowded = len(columns) > _MOST_ACROSS
     return go.Figure(
         [
             cells,
             _writing([number for number in numbers if number[2] < _DARK * end], "white"),
             _writing([number for number in numbers if number[2] >= _DARK * end], "black"),
         ],
-        go.Layout(
-            showlegend=False,
-            template="none",
-            font={"size": 14, "color": "#374151"},
-            paper_bgcolor="rgba(0,0,0,0)",
-            plot_bgcolor="rgba(0,0,0,0)",
+        layout(
             height=_AROUND + len(rows) * max(_LEAST_ROW, min(_MOST_ROW, _ROWS_HEIGHT // len(rows))),
-            margin={"l": 70, "r": 20, "t": 20, "b": 85},
-            xaxis={
-                **axis,
-                "title": {"text": "code, the most used first"},
-                "tickangle": -90 if len(columns) > _CROWDED else 0,
-                "range": [-0.5, len(columns) - 0.5],
-            },
-            yaxis={**axis, "title": {"text": "prompt token"}, "range": [len(rows) - 0.5, -0.5]},
+            x=_TOKENS if across else _CODES,
+            y=_CODES if across else _TOKENS,
+            showlegend=False,
+            margin={"l": 60, "r": 10, "t": 70, "b": 60},
+            xaxis={**axis, "range": [-0.5, len(columns) - 0.5], "tickangle": -90 if crowded else 0},
+            yaxis={**axis, "range": [len(rows) - 0.5, -0.5]},
         ),
     )
 
 
 def left_out(found: Inspection) -> str:
     """What the picture does not show, as a sentence; empty when it shows every code in use."""
-    hidden = len(found.code_U) - MOST_COLUMNS
+    hidden = len(found.code_U) - MOST_CODES
     if hidden <= 0:
         return ""
-    share = float(found.weight_PU[:, MOST_COLUMNS:].sum() / found.weight_PU.sum())
-    return f"The picture shows the {MOST_COLUMNS} most used; the other {hidden} hold {share:.0%} of the weight."
+    share = float(found.weight_PU[:, MOST_CODES:].sum() / found.weight_PU.sum())
+    return f"The picture shows the {MOST_CODES} most used; the other {hidden} hold {share:.0%} of the weight."
 
 
 def _writing(numbers: list[tuple[str, str, float]], colour: str) -> go.Scatter:
@@ -99,7 +101,7 @@ def _writing(numbers: list[tuple[str, str, float]], colour: str) -> go.Scatter:
         y=[row for _, row, _ in numbers],
         text=[f"{weight:.2f}".removeprefix("0") for _, _, weight in numbers],
         mode="text",
-        textfont={"size": 12, "color": colour},
+        textfont={"size": 11, "color": colour},
         hoverinfo="skip",
     )
 

@@ -44,7 +44,13 @@ class WholeBackbone(VIPPrompt):
         return nullcontext()
 
     def forward(
-        self, text_BSD: Tensor, mask_BS: Tensor, *, how: Evaluation | None = None, generator: torch.Generator | None = None
+        self,
+        text_BSD: Tensor,
+        mask_BS: Tensor,
+        *,
+        how: Evaluation | None = None,
+        generator: torch.Generator | None = None,
+        allowed_BK: Tensor | None = None,
     ) -> Prompted:
         """The text as it is."""
         batch, _, dim = text_BSD.shape

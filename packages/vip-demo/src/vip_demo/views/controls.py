@@ -1,0 +1,78 @@
+"""What the tabs share: the adapter, the text and the selection at the top of the page, and how model work is let in."""
+
+import html
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import gradio as gr
+from vip_train import UserError
+
+from vip_demo.service import Question, Service
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger("vip_demo")
+
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""One call of the model at a time, whatever started it; the others wait in the queue."""
+LATEST: dict[str, Any] = {**MODEL, "api_visibility": "private", "trigger_mode": "always_last"}
+"""As well; of several waiting clicks of a visitor only the last one runs, and there is no API of it."""
+PROGRESS = gr.Progress()
+"""As a default it has Gradio hand in the bar of the call."""
+
+
+class Controls(NamedTuple):
+    """The components at the top, and what answers."""
+
+    service: Service
+    adapter: gr.Dropdown
+    text: gr.Textbox
+    how: gr.Radio
+    seed: gr.Number
+
+    @property
+    def question(self) -> list[Any]:
+        """Inputs of an event about the text, in the order of `Question` once joined by `asked`."""
+        return [self.adapter, self.text, self.how, self.seed]
+
+
+class View(NamedTuple):
+    """A tab."""
+
+    tab: gr.Tab
+    outputs: Sequence[Any]
+    """Components that say something of the adapter."""
+    nothing: Sequence[Any]
+    """What each shows when it has nothing to say."""
+
+
+def asked(name: str, text: str, how: Any, seed: float | None) -> Question:
+    """The question that the controls ask."""
+    return Question(name, text or "", how, int(seed or 0))
+
+
+def said(work: Callable[P, R]) -> Callable[P, R]:
+    """Shows what is wrong as a sentence. What nobody foresaw is logged in full, and the visitor is told that it was."""
+
+    @wraps(work)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except UserError as error:
+            # The browser renders the message as HTML.
+            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+        except gr.Error:
+            raise
+        except Exception as error:
+            _log.exception("%s failed", work.__name__)
+            raise gr.Error("Something went wrong here; the operator finds it in the log.", print_exception=False) from error
+
+    return shown
+
+
+def read(sentence: str) -> None:
+    """Says how to read a picture."""
+    gr.Markdown(f"**How to read it.** {sentence}", elem_classes="reading")

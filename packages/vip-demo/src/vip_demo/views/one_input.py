@@ -1,0 +1,86 @@
+"""One input: its answer, the codes each prompt token took, and the words the prompt looked at."""
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+import plotly.graph_objects as go
+from vip_train import UserError
+
+from vip_demo import words
+from vip_demo.heatmap import heat_map
+from vip_demo.inspection import Inspection
+from vip_demo.service import Service
+from vip_demo.views.controls import Controls, View, asked, read
+
+AT_ONCE = 16
+"""Questions of different visitors that go through the model together."""
+_SHOWN_ANSWERS = 5
+
+
+class Shown(NamedTuple):
+    """What one look at a text puts on the page, in the order of its components."""
+
+    problem: str
+    answer: str
+    probability: dict[str, float] | None
+    summary: str
+    attention: str
+    picture: go.Figure | None
+    found: Inspection | None
+
+
+NOTHING = Shown("", "", None, "", "", None, None)
+
+
+def show(found: Inspection | UserError) -> Shown:
+    """An inspection for the page."""
+    if isinstance(found, UserError):
+        return NOTHING._replace(problem=words.plain(str(found)))
+    return Shown(
+        "",
+        words.visible(found.answer),
+        found.probability or None,
+        words.summary(found),
+        words.attention(found),
+        heat_map(found) if found.code_U else None,
+        found,
+    )
+
+
+def look(
+    service: Service, names: list[str], texts: list[str], hows: list[Any], seeds: list[float | None]
+) -> tuple[list[Any], ...]:
+    """Inspects the texts of several visitors at once; a list for each component."""
+    questions = [asked(*each) for each in zip(names, texts, hows, seeds, strict=True)]
+    shown = [show(found) for found in service.inspect(questions)]
+    return tuple(map(list, zip(*shown, strict=True)))
+
+
+def build(controls: Controls) -> View:
+    """The tab."""
+    with gr.Tab("One input", id="one") as tab:
+        problem = gr.Markdown(elem_id="problem")
+        with gr.Row():
+            answer = gr.Textbox(label="Answer", interactive=False, elem_id="answer")
+            probability = gr.Label(
+                label="Likeliest answers", num_top_classes=_SHOWN_ANSWERS, show_heading=False, elem_id="probability"
+            )
+        said = gr.Markdown(elem_id="summary")
+        picture = gr.Plot(label="Heat map of prompt tokens and codes", show_label=False, elem_id="heat-map")
+        read(words.HOW_TO_READ["one"])
+        gr.Markdown("### Words the prompt looks at")
+        token = gr.Dropdown([("all", -1)], value=-1, label="Prompt token", elem_id="token", filterable=False)
+        looked = gr.HTML(elem_id="words")
+        read(words.HOW_TO_READ["words"])
+        found = gr.State(time_to_live=3600)
+
+        def of_token(seen: Inspection | None, chosen: int) -> str:
+            return words.attention(seen, None if chosen < 0 else chosen) if seen else ""
+
+        def tokens(seen: Inspection | None) -> Any:
+            count = len(seen.attention_PW) if seen and seen.words else 0
+            return gr.update(choices=[("all", -1), *[(str(number), number) for number in range(count)]], value=-1)
+
+        token.input(of_token, [found, token], looked, api_visibility="private", queue=False)
+        found.change(tokens, found, token, api_visibility="private", queue=False)
+    return View(tab, [problem, answer, probability, said, looked, picture, found], NOTHING)
