@@ -7,13 +7,15 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
-from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt
+from vip_core import ContextualizerConfig, QuantizerConfig, VIPConfig, VIPPrompt, perplexity
 from vip_core.config import Method
+from vip_demo import Inspection
 from vip_train import TASKS, Adapter, Backbone, VIPModel, load_adapter, load_backbone, save_adapter
 from vip_train.pretrain.loop import ShapeConfig, build_model
 
 NOTES = TASKS["notes"]
 MakeAdapter = Callable[..., Path]
+MakeInspection = Callable[..., Inspection]
 
 
 def tokenizer_of_words() -> PreTrainedTokenizerFast:
@@ -78,3 +80,30 @@ def vip(make_adapter: MakeAdapter) -> Path:
 @pytest.fixture(scope="session")
 def adapter(vip: Path, backbone: Backbone) -> Adapter:
     return load_adapter(vip, backbone=backbone)
+
+
+@pytest.fixture(scope="session")
+def make_inspection() -> MakeInspection:
+    """Makes an inspection by hand: `make_inspection(weight_PK, answer=...)`. Codes in use are those with weight."""
+
+    def make(weight_PK: torch.Tensor, **changes: object) -> Inspection:
+        share_K = weight_PK.sum(0) / max(float(weight_PK.sum()), 1e-9)
+        order = [code for code in share_K.argsort(descending=True, stable=True).tolist() if share_K[code] > 0]
+        made = Inspection(
+            text="red dog",
+            answer="red",
+            probability={"red": 0.75, "blue": 0.25},
+            method="vip",
+            how="expected",
+            codes=weight_PK.shape[1],
+            share_K=share_K,
+            code_U=tuple(order),
+            weight_PU=weight_PK[:, order],
+            perplexity=float(perplexity(share_K)) if order else 0.0,
+            words=("red", "dog"),
+            attention_PW=torch.tensor([[0.25, 0.75]]).expand(len(weight_PK), -1),
+            prompt_PD=torch.ones(len(weight_PK), 4),
+        )
+        return made._replace(**changes)
+
+    return make

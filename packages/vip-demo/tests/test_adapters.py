@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vip_demo.adapters import Shelf, find_adapters
+from vip_demo.adapters import Shelf, bundled_adapter, find_adapters
+from vip_demo.codes import read_trace
 from vip_train import UserError
 
 
@@ -37,3 +38,18 @@ def test_a_broken_adapter_is_an_error_and_the_others_go_on(vip: Path, tmp_path: 
     with pytest.raises(UserError, match="format_version"):
         shelf.adapter("broken")
     assert shelf.adapter("vip").config.task == "notes"
+
+
+def test_only_what_is_offered_can_be_asked_for(vip: Path, tmp_path: Path) -> None:
+    shelf = Shelf({"vip": vip})
+    for name in (str(vip), f"../{vip.name}", "", "google/t5"):
+        with pytest.raises(UserError, match="There is no adapter"):
+            shelf.adapter(name)
+
+
+def test_the_bundled_adapter_loads_with_its_log_and_examples() -> None:
+    folder = bundled_adapter()
+    adapter = Shelf({"bundled": folder}).adapter("bundled")
+    assert adapter.config.backbone == "bundled"
+    assert read_trace(folder, adapter.config.vip.quantizer.codes) is not None
+    assert (folder.parent / "examples.jsonl").is_file()

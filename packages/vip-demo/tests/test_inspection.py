@@ -6,14 +6,20 @@ from typing import get_args
 
 import pytest
 import torch
-from vip_core import perplexity, usage
+from vip_core import perplexity, rollout, usage
 from vip_core.config import Evaluation
-from vip_demo import inspect
+from vip_demo import Inspection
+from vip_demo import inspect as inspect_all
 from vip_demo.inspection import LEAST_SHARE, LONGEST_TEXT
 from vip_train import TASKS, Adapter, Backbone, UserError, load_adapter, predict
 
 TEXT = "The guest Anna arrives on Monday, takes the red room and brings a dog."
 OTHER = "A fever: the sick pig of George, seen on Friday under a white cloth."
+
+
+def inspect(adapter: Adapter, text: str, how: Evaluation = "expected", *, seed: int = 0) -> Inspection:
+    (found,) = inspect_all(adapter, [text], how, seed=seed)
+    return found
 
 
 @pytest.mark.parametrize("how", get_args(Evaluation))
@@ -73,6 +79,56 @@ def test_leaves_the_callers_random_numbers_alone(adapter: Adapter) -> None:
 def test_another_text_selects_otherwise(adapter: Adapter) -> None:
     first, other = inspect(adapter, TEXT), inspect(adapter, OTHER)
     assert sorted(first.weight_PU.sum(0).tolist()) != pytest.approx(sorted(other.weight_PU.sum(0).tolist()))
+
+
+@pytest.mark.parametrize("how", get_args(Evaluation))
+def test_a_text_is_seen_alike_alone_and_among_others(adapter: Adapter, how: Evaluation) -> None:
+    together = inspect_all(adapter, [TEXT, OTHER, TEXT + " " + OTHER], how, seed=2)
+    for found in together:
+        alone = inspect(adapter, found.text, how, seed=2)
+        assert (found.answer, found.code_U, found.words) == (alone.answer, alone.code_U, alone.words)
+        for name in ("weight_PU", "attention_PW", "prompt_PD", "share_K"):
+            torch.testing.assert_close(getattr(found, name), getattr(alone, name), rtol=1e-4, atol=1e-5)
+
+
+def test_no_texts_are_no_inspections(adapter: Adapter) -> None:
+    assert inspect_all(adapter, []) == []
+
+
+def test_a_text_may_be_kept_from_codes(adapter: Adapter) -> None:
+    whole = inspect(adapter, TEXT)
+    allowed_NK = torch.ones(2, 60, dtype=torch.bool)
+    allowed_NK[1, whole.code_U[0]] = False
+    same, fewer = inspect_all(adapter, [TEXT, TEXT], allowed_NK=allowed_NK)
+    assert same.code_U == whole.code_U
+    assert whole.code_U[0] not in fewer.code_U
+    assert float(fewer.share_K[whole.code_U[0]]) == 0.0
+
+
+def test_attention_is_followed_from_tokens_to_the_words_they_are_in(adapter: Adapter) -> None:
+    found = inspect(adapter, TEXT)
+    assert found.words == tuple(TEXT.split())
+    torch.testing.assert_close(found.attention_PW.sum(1), torch.ones(6))
+    prompt, tokenizer = adapter.model.prompt, adapter.tokenizer
+    ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
+    text_BSD = adapter.model.backbone.get_input_embeddings()(ids)
+    assert prompt.contextualizer is not None
+    read_SS = rollout(prompt.contextualizer.attention(prompt.prompt_PD, text_BSD, torch.ones_like(ids)))[0]
+    words = TEXT.replace(",", " ,").replace(".", " .").split()  # as the tokenizer of the tests splits; </s> comes last
+    own_PS = read_SS[:6, 6 : 6 + len(words)]
+    expected_PW = torch.stack([own_PS[:, place] for place, word in enumerate(words) if word not in ",."], dim=1)
+    for place, word in enumerate(words):
+        if word in ",.":
+            expected_PW[:, len([each for each in words[:place] if each not in ",."]) - 1] += own_PS[:, place]
+    torch.testing.assert_close(found.attention_PW, expected_PW / expected_PW.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("method", ["pt", "vip-q"])
+def test_a_prompt_that_does_not_look_at_the_text_has_no_words(
+    make_adapter: Callable[..., Path], backbone: Backbone, method: str
+) -> None:
+    found = inspect(load_adapter(make_adapter(method), backbone=backbone), TEXT)
+    assert (found.words, found.attention_PW.shape) == ((), (6, 0))
 
 
 @pytest.mark.parametrize("method", ["pt", "vip-c"])

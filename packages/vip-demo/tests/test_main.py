@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from vip_demo import __main__ as command
 from vip_demo.__main__ import DemoConfig, main, offered
+from vip_demo.adapters import bundled_adapter
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--adapters", "nowhere"], ["adapters=nowhere", "python packages/vip-train/run.py"]),
         (["--adapter", "nowhere"], ["nowhere", "is not an adapter", "python packages/vip-train/run.py"]),
         (["--adaptor", "x"], ["--adaptor"]),
         (["--port", "0"], ["port=0", "from 1 to 65535"]),
@@ -32,8 +32,18 @@ def test_a_mistake_is_one_line_and_status_2(
 
 def test_offers_one_adapter_or_all_below_a_folder(make_adapter: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_adapter("pt", folder=tmp_path / "notes-1" / "adapter")
-    assert offered(DemoConfig(adapter=folder)) == {folder.as_posix(): folder}
-    assert offered(DemoConfig(adapters=tmp_path)) == {"notes-1/adapter": folder}
+    assert offered(DemoConfig(adapter=str(folder))) == {str(folder): folder}
+    assert offered(DemoConfig(adapters=tmp_path)) == {"bundled": bundled_adapter(), "notes-1/adapter": folder}
+    assert offered(DemoConfig(adapters=tmp_path / "nowhere")) == {"bundled": bundled_adapter()}
+
+
+def test_an_adapter_may_lie_on_the_hub(
+    make_adapter: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_adapter("pt", folder=tmp_path / "downloaded")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "find_folder", lambda name, needed: {"user/name": folder}[name])
+    assert offered(DemoConfig(adapter="user/name")) == {"user/name": folder}
 
 
 def test_a_run_folder_leads_to_the_adapter_in_it(

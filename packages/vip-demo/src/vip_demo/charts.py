@@ -85,7 +85,7 @@ def effect_of_each(found: Sequence[Effect]) -> go.Figure:
         [moved],
         layout(
             height=320,
-            x="code switched off, the most used first",
+            x="code switched off",
             y="probability moved",
             xaxis=_NAMES,
             yaxis={"tickformat": ".3~%", "rangemode": "tozero"},
@@ -196,8 +196,8 @@ def map_of(found: Map, used: Sequence[Use], by: str) -> go.Figure:
         drawn,
         layout(
             height=520,
-            x=f"first principal component ({first:.0%} of the variance)",
-            y=f"second ({second:.0%})",
+            x=f"1st component ({first:.0%} of variance)",
+            y=f"2nd ({second:.0%})",
             xaxis={"showticklabels": False},
             yaxis={"showticklabels": False},
         ),

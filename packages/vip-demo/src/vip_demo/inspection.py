@@ -120,7 +120,7 @@ def look_at_words(adapter: Adapter, texts: Sequence[str]) -> list[Look]:
     """
     prompt, tokenizer = adapter.model.prompt, adapter.tokenizer
     length = prompt.config.prompt_length
-    if prompt.contextualizer is None or not tokenizer.is_fast:  # only fast ones know where a token stands
+    if not texts or prompt.contextualizer is None or not tokenizer.is_fast:  # only fast ones know where a token stands
         return [Look((), torch.zeros(length, 0)) for _ in texts]
     encoded = tokenizer(list(texts), padding=True, return_offsets_mapping=True, return_tensors="pt")
     device = prompt.prompt_PD.device

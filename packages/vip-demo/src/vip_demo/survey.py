@@ -24,6 +24,7 @@ MOST_TEXTS = 2_000
 _AT_ONCE = 32
 _MOST_FACTS = 12
 """Labels or domains that are shown; of free text there are as many as texts."""
+_OTHERS = "others"
 
 
 class Survey(NamedTuple):
@@ -175,11 +176,16 @@ def as_csv(found: Survey) -> str:
 
 
 def _joint(found: Survey, fact: str) -> dict[str, Tensor]:
-    """Weight each code took from texts of each label or domain, [K] each; of at most so many as can be told apart."""
+    """Weight each code took from texts of each label or domain, [K] each; the rarer ones together where there are many."""
     facts = [getattr(example, fact) for example in found.examples]
-    names = [name for name, _ in Counter(filter(None, facts)).most_common(_MOST_FACTS)]
-    place = torch.tensor([names.index(each) if each in names else -1 for each in facts])
-    return {name: found.share_NK[place == number].sum(0) for number, name in enumerate(names)}
+    names = [name for name, _ in Counter(filter(None, facts)).most_common()]
+    if len(names) > _MOST_FACTS:
+        kept = set(names[: _MOST_FACTS - 1])
+        facts = [each if each in kept or not each else _OTHERS for each in facts]
+        names = [*names[: _MOST_FACTS - 1], _OTHERS]
+    place = {name: number for number, name in enumerate(names)}
+    place_N = torch.tensor([place.get(each, -1) for each in facts])
+    return {name: found.share_NK[place_N == number].sum(0) for name, number in place.items()}
 
 
 def _told_apart(examples: Sequence[Example]) -> list[Example]:

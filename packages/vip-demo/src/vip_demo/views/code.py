@@ -13,7 +13,8 @@ from vip_demo.service import Service
 from vip_demo.survey import Survey, Taker, takers, uses
 from vip_demo.views.controls import LATEST, PROGRESS, Controls, View, read, said
 
-HEADER = ["share of it", "answer", "right", "domain", "input"]
+HEADER = ["share", "input", "answer", "right", "domain"]
+_WIDTHS: list[str | int] = ["80px", "260px", "90px", "90px", "120px"]
 
 
 class Shown(NamedTuple):
@@ -53,7 +54,7 @@ def describe(service: Service, name: str, found: Survey, code: int) -> Shown:
 
 
 def _row(taker: Taker) -> list[str]:
-    texts = (taker.answer, taker.example.target, taker.example.group, taker.example.source)
+    texts = (taker.example.source, taker.answer, taker.example.target, taker.example.group)
     return [f"{taker.share:.1%}", *map(words.visible, texts)]
 
 
@@ -78,7 +79,13 @@ def build(controls: Controls, surveyed: gr.State) -> View:
             by_label = gr.Plot(label="Share by label", show_label=False, elem_id="code-labels")
             by_domain = gr.Plot(label="Share by domain", show_label=False, elem_id="code-domains")
         rows = gr.Dataframe(
-            headers=HEADER, type="array", label="Inputs that take it most", wrap=True, interactive=False, elem_id="takers"
+            headers=HEADER,
+            column_widths=_WIDTHS,
+            type="array",
+            label="Inputs that take it most",
+            wrap=True,
+            interactive=False,
+            elem_id="takers",
         )
         gr.Markdown("### Over training")
         trace = gr.Plot(label="Share over training", show_label=False, elem_id="code-trace")
