@@ -1,6 +1,13 @@
-"""A tiny backbone with random weights, and adapters for it that were never trained."""
+"""A tiny backbone with random weights, adapters for it that were never trained, and the page served with them."""
 
-from collections.abc import Callable
+import json
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +22,8 @@ from vip_train.pretrain.loop import ShapeConfig, build_model
 
 NOTES = TASKS["notes"]
 MakeAdapter = Callable[..., Path]
+MARKUP = "<img src=nowhere onerror=alert(1)>"
+START_LIMIT = 300  # seconds; most of it is importing torch and gradio
 MakeInspection = Callable[..., Inspection]
 
 
@@ -107,3 +116,34 @@ def make_inspection() -> MakeInspection:
         return made._replace(**changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def served(make_adapter: MakeAdapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the page, served by the command itself in a process of its own."""
+    root = tmp_path_factory.mktemp("runs")
+    make_adapter("vip", folder=root / "a" / "adapter", tokens=10)
+    make_adapter("pt", folder=root / "b" / "adapter")
+    (root / "c").mkdir()
+    (root / "c" / "adapter_config.json").write_text(json.dumps({"format_version": MARKUP}))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-u", "-m", "vip_demo", "--adapters", str(root), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=lambda: [lines.put(line) for line in chain(process.stdout or (), [None])])
+    reader.start()
+    try:
+        address = f"http://127.0.0.1:{port}"
+        said = lines.get(timeout=START_LIMIT)
+        while said is not None and address not in said:
+            said = lines.get(timeout=START_LIMIT)
+        assert said is not None, "the command ended before it served the page"
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        reader.join(timeout=30)
+        if process.stdout:
+            process.stdout.close()

@@ -30,6 +30,7 @@ def add_api(service: Service) -> None:
         """The adapters that are offered: name, method, task, answers, prompt length and number of codes."""
         return [_described(service, name) for name in service.shelf.names]
 
+    @said
     def inspect(adapter: list[str], text: list[str], how: list[str], seed: list[int]) -> list[list[Record]]:
         """One text: answer, probabilities, and the weight of each code in use in each prompt token.
 

@@ -58,6 +58,7 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
             views = [one, other, what_if.build(controls), code.build(controls, surveyed)]
             views += [codebook_map.build(controls, surveyed), data_set.build(controls, surveyed)]
 
+        @said
         def look(*asked: list[Any]) -> tuple[list[Any], ...]:
             return one_input.look(service, *asked)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from vip_core.config import Evaluation
 from vip_train import TASKS, TextTask, UserError
@@ -94,6 +94,8 @@ class Service:
         try:
             if not 0 <= seed <= _LARGEST_SEED:
                 raise UserError(f"The seed must be from 0 to {_LARGEST_SEED}.")
+            if how not in get_args(Evaluation):
+                raise UserError(f"how={how!r} must be one of {', '.join(get_args(Evaluation))}.")
             adapter = self.shelf.adapter(name)
         except UserError as error:
             return [error] * len(texts)
