@@ -62,6 +62,8 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
         def look(*asked: list[Any]) -> tuple[list[Any], ...]:
             return one_input.look(service, *asked)
 
+        nothing = [value for view in views for value in view.nothing]
+
         @said
         def begin(name: str) -> list[Any]:
             offered = service.start(name)
@@ -70,7 +72,7 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
             return [
                 gr.Textbox(texts[0], placeholder=offered.hint),
                 gr.Radio(choices, value=None, visible=bool(choices)),
-                *[value for view in views for value in view.nothing],
+                *nothing,
                 texts[1],
             ]
 
@@ -81,6 +83,8 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
             [app.load, adapter.change], begin, adapter, [text, examples, *cleared, other.outputs[0]], api_visibility="private"
         )
         gr.on([button.click, text.submit, how.input, seed.submit], look, controls.question, one.outputs, **batched)
+        # What is on the page would belong to another adapter than the one that cannot be read.
+        begun.failure(lambda: nothing, None, cleared, api_visibility="private", queue=False)
         begun.success(look, controls.question, one.outputs, **batched)
         how.change(lambda chosen: gr.Number(visible=chosen == "sample"), how, seed, api_visibility="private", queue=False)
         # An example is a button: it stays unchecked, so that it can be taken again after the text was changed.

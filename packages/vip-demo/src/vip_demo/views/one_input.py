@@ -27,9 +27,15 @@ class Shown(NamedTuple):
     attention: str
     picture: go.Figure | None
     found: Inspection | None
+    token: Any
+    """An update: the tokens that can be chosen."""
 
 
-NOTHING = Shown("", "", None, "", "", None, None)
+def _tokens(count: int) -> Any:
+    return gr.update(choices=[("all", -1), *[(str(number), number) for number in range(count)]], value=-1)
+
+
+NOTHING = Shown("", "", None, "", "", None, None, _tokens(0))
 
 
 def show(found: Inspection | UserError) -> Shown:
@@ -44,6 +50,7 @@ def show(found: Inspection | UserError) -> Shown:
         words.attention(found),
         heat_map(found) if found.code_U else None,
         found,
+        _tokens(len(found.attention_PW) if found.words else 0),
     )
 
 
@@ -77,10 +84,5 @@ def build(controls: Controls) -> View:
         def of_token(seen: Inspection | None, chosen: int) -> str:
             return words.attention(seen, None if chosen < 0 else chosen) if seen else ""
 
-        def tokens(seen: Inspection | None) -> Any:
-            count = len(seen.attention_PW) if seen and seen.words else 0
-            return gr.update(choices=[("all", -1), *[(str(number), number) for number in range(count)]], value=-1)
-
         token.input(of_token, [found, token], looked, api_visibility="private", queue=False)
-        found.change(tokens, found, token, api_visibility="private", queue=False)
-    return View(tab, [problem, answer, probability, said, looked, picture, found], NOTHING)
+    return View(tab, [problem, answer, probability, said, looked, picture, found, token], NOTHING)
