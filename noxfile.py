@@ -92,6 +92,26 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def space(session: nox.Session) -> None:
+    """A folder, dist/space, that Docker builds and that can be pushed as a Hugging Face Space as it is."""
+    install(session, groups=["build"])
+    folder = ROOT / "dist" / "space"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "packages" / "vip-demo" / "space", folder)
+    shutil.copy(ROOT / "constraints.txt", folder)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(folder / "wheels"), f"packages/{package}", silent=True)
+    session.log("docker build -t vip-demo dist/space && docker run --rm -p 7860:7860 vip-demo")
+
+
+@nox.session(default=False)
+def screenshots(session: nox.Session) -> None:
+    """The pictures of docs/demo.md: every view, light and dark, on a laptop and on a phone."""
+    install(session, *PACKAGES, groups=["browser"])
+    session.run("python", "packages/vip-demo/screenshots.py", "docs/images/demo", env=one_thread())
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """A benchmark by name, `-- quantizer`; without a name, the list of them."""
     scripts = {path.stem: path for path in sorted(ROOT.glob("benchmarks/[!_]*.py"))}

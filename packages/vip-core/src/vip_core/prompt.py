@@ -148,9 +148,7 @@ class VIPPrompt(nn.Module):
         def quantize(vector_BPD: Tensor) -> Quantized:
             if self.quantizer is None:
                 return Quantized(vector_BPD, static_BPD.new_zeros(*static_BPD.shape[:2], 0), static_BPD.new_zeros(()))
-            quantized: Quantized = self.quantizer(
-                vector_BPD, how=how, generator=generator, allowed_BK=allowed_BK
-            )
+            quantized: Quantized = self.quantizer(vector_BPD, how=how, generator=generator, allowed_BK=allowed_BK)
             return quantized
 
         if self.contextualizer is None:
