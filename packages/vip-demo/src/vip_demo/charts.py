@@ -196,7 +196,7 @@ def map_of(found: Map, used: Sequence[Use], by: str) -> go.Figure:
         drawn,
         layout(
             height=520,
-            x=f"1st component ({first:.0%} of variance)",
+            x=f"1st component ({first:.0%})",
             y=f"2nd ({second:.0%})",
             xaxis={"showticklabels": False},
             yaxis={"showticklabels": False},
