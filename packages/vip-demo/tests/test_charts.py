@@ -57,7 +57,7 @@ def test_effects_keep_their_order(make_inspection: Make) -> None:
 def test_shares_stand_beside_those_of_all_texts() -> None:
     drawn = parts(shares_of({"a": 0.2, "b": 0.8}, {"a": 0.5, "b": 0.5}, "label"))
     assert (list(drawn["this code"]["y"]), list(drawn["this code"]["x"])) == (["b", "a"], [0.8, 0.2])
-    assert list(drawn["all codes"]["x"]) == [0.5, 0.5]
+    assert list(drawn["all texts"]["x"]) == [0.5, 0.5]
 
 
 def test_a_trace_is_a_line_over_steps() -> None:

@@ -58,6 +58,12 @@ def test_each_effect_is_that_of_the_code_alone(adapter: Adapter) -> None:
     assert most.distance == max(effect.distance for effect in found)
 
 
+def test_effects_on_a_drawn_selection_are_on_the_same_draw(adapter: Adapter) -> None:
+    before = inspect(adapter, [TEXT], "sample", seed=5)[0]
+    for effect in effects(adapter, before, seed=5)[:3]:
+        assert effect.change == pytest.approx(without(adapter, before, effect.codes, seed=5).change, abs=1e-5)
+
+
 def test_of_free_text_it_is_seen_whether_it_changed(make_adapter: Callable[..., Path], backbone: Backbone) -> None:
     free = load_adapter(make_adapter(task="", answers=()), backbone=backbone)
     before = inspect(free, [TEXT])[0]

@@ -157,6 +157,7 @@ def test_a_free_answer_has_no_probabilities(make_adapter: Callable[..., Path], b
     [
         ("", "There is no text yet"),
         (" \n\t", "There is no text yet"),
+        ("a \ud800 b", "half of a character"),
         ("dog " * 64, "The text has 65 tokens, this adapter reads 64: shorten it."),
         ("x" * (LONGEST_TEXT + 1), "The text has 20,001 characters, at most 20,000 are read: shorten it."),
     ],

@@ -229,6 +229,15 @@ def test_switching_the_most_used_code_off_moves_the_answer(page: "playwright.Pag
     expect(page.get_by_text("Choose a code first")).to_be_visible()
 
 
+def test_another_text_leaves_no_answer_of_the_one_before(page: "playwright.Page") -> None:
+    open_tab(page, "What if")
+    page.locator("#effects").click()
+    expect(page.locator("#effect")).to_contain_text("of the probability moves")
+    predict(page, "The soup was cold.")
+    expect(page.locator("#effect")).not_to_contain_text("of the probability moves")
+    expect(page.locator("#what-if-plot .main-svg")).to_have_count(0)
+
+
 def test_a_code_is_described(page: "playwright.Page", tmp_path: Path) -> None:
     open_tab(page, "A code")
     told = page.locator("#code-told")

@@ -14,6 +14,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from vip_demo import bundled_adapter, inspect
 from vip_demo.app import BUSY, WAITING
+from vip_demo.guard import LARGEST_BODY
 from vip_demo.upload import LARGEST_FILE
 from vip_train import load_adapter
 
@@ -65,6 +66,10 @@ def test_inspects_as_the_layer_below(client: Client) -> None:
         ({"adapter": "/etc"}, "There is no adapter '/etc' here."),
         ({"seed": -3, "how": "sample"}, "The seed must be from 0"),
         ({"how": "best"}, "how='best'"),
+        ({"seed": "x"}, "seed='x' must be a whole number"),
+        ({"seed": True}, "must be a whole number"),
+        ({"text": 5}, "text must be text, int was found"),
+        ({"adapter": ["bundled"]}, "adapter must be text, list was found"),
     ],
 )
 def test_one_wrong_question_spoils_no_other(client: Client, given: dict[str, object], problem: str) -> None:
@@ -73,6 +78,31 @@ def test_one_wrong_question_spoils_no_other(client: Client, given: dict[str, obj
     first, wrong, last = (job.result(timeout=60) for job in jobs)
     assert first["problem"] == last["problem"] == ""
     assert problem in wrong["problem"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "problem"),
+    [
+        ("compare", {"first": SOUP, "second": ""}, "The second input: There is no text yet"),
+        ("compare", {"first": 3, "second": SOUP}, "text must be text, int was found"),
+        ("what_if", {"text": SOUP, "codes": []}, "one is needed"),
+        ("what_if", {"text": SOUP, "codes": "12"}, "codes must be a list"),
+        ("what_if", {"text": SOUP, "codes": [True]}, "codes=True must be a whole number"),
+        ("what_if", {"text": SOUP, "codes": [99]}, "There is no code 99: this codebook has 0 to 11"),
+        ("what_if", {"text": SOUP, "codes": [1], "force": "no"}, "force='no' must be true or false"),
+        ("effects", {"text": SOUP, "adapter": "b<c"}, "There is no adapter 'b<c' here."),
+        ("code", {"code": "3"}, "code='3' must be a whole number"),
+        ("code", {"code": 99}, "There is no code 99"),
+        ("data_set", {"rows": "abc"}, "rows must be a list"),
+        ("data_set", {"rows": ["a"]}, r"rows[0] must be an object, str was found"),
+        ("data_set", {"rows": [{"source": None}]}, "rows[0].source must be text, NoneType was found"),
+        ("data_set", {"rows": [{"source": "x"}] * 2_001}, "there are 2,001, at most 2,000"),
+    ],
+)
+def test_a_wrong_argument_is_a_sentence(client: Client, endpoint: str, given: dict[str, object], problem: str) -> None:
+    with pytest.raises(AppError) as caught:
+        ask(client, endpoint, **{"adapter": "bundled", **given})
+    assert problem in str(caught.value)
 
 
 def test_compares(client: Client) -> None:
@@ -91,8 +121,6 @@ def test_switches_codes(client: Client) -> None:
     assert each[0]["codes_off"] == [code]
     assert each[0]["distance"] == pytest.approx(found["distance"], abs=1e-4)
     assert ask(client, "what_if", adapter="bundled", text=SOUP, codes=[code], force=True)["after"]["codes"] == [code]
-    with pytest.raises(AppError, match="one is needed"):
-        ask(client, "what_if", adapter="bundled", text=SOUP, codes=[])
 
 
 def test_tells_of_a_code_and_of_data(client: Client) -> None:
@@ -104,8 +132,7 @@ def test_tells_of_a_code_and_of_data(client: Client) -> None:
     assert found["nearest_words"]
     own = ask(client, "data_set", adapter="bundled", rows=[{"source": SOUP, "target": "no"}, {"source": ""}])
     assert (own["texts"], own["accuracy"], len(own["skipped"])) == (1, 1.0, 1)
-    with pytest.raises(AppError, match="There is no code 99"):
-        ask(client, "code", adapter="bundled", code=99)
+    assert (own["label_bits"], own["group_bits"]) == (0.0, None), "one label tells nothing, no domain cannot be asked"
 
 
 def test_serves_no_file_of_the_machine(served: str) -> None:
@@ -114,6 +141,24 @@ def test_serves_no_file_of_the_machine(served: str) -> None:
             answer = httpx.get(served + form)
             assert answer.status_code in (403, 404), (form, answer.status_code)
     assert httpx.get(f"{served}/gradio_api/proxy=https://example.com/").status_code >= 400
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x", " HTTPS://example.com/x"])
+def test_no_request_has_it_fetch_an_address(served: str, address: str) -> None:
+    text = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    for body in ({"data": ["bundled", text, "expected", 0]}, {"data": [["bundled", [{"a": text}]]]}):
+        answer = httpx.post(f"{served}/gradio_api/call/inspect", json=body)
+        assert (answer.status_code, answer.json()) == (
+            400,
+            {"detail": "Files are uploaded here and not fetched from an address."},
+        )
+
+
+def test_a_request_that_is_too_large_is_not_read(served: str) -> None:
+    content = b'{"data": ["' + b"x" * LARGEST_BODY + b'"]}'
+    for sent in (content, iter([content[: len(content) // 2], content[len(content) // 2 :]])):
+        answer = httpx.post(f"{served}/gradio_api/call/inspect", content=sent, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
 
 
 def test_a_file_that_is_too_large_is_not_taken(served: str) -> None:

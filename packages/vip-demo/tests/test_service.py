@@ -84,6 +84,19 @@ def test_the_built_in_data_set_is_looked_through_once(service: Service) -> None:
     assert service.survey("vip", progress=lambda *_: pytest.fail("again")) is found
 
 
+def test_a_visitors_data_set_is_kept_for_its_adapter_and_not_for_ever(service: Service) -> None:
+    other = service.survey("vip")._replace(answers=("mine",))
+    key = service.keep("vip", other)
+    assert service.surveyed("vip", key) is other
+    assert service.surveyed("vip", None) is service.survey("vip")
+    with pytest.raises(UserError, match="upload some under Data set"):
+        service.surveyed("cb", key)
+    for _ in range(50):
+        service.keep("vip", other)
+    with pytest.raises(UserError, match="no longer kept: upload it again"):
+        service.surveyed("vip", key)
+
+
 @pytest.mark.parametrize("name", ["cb", "own"])
 def test_where_no_data_are_built_in_some_have_to_be_uploaded(service: Service, name: str) -> None:
     with pytest.raises(UserError, match="upload some under Data set"):

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from vip_demo import inspect, survey
-from vip_demo.survey import MOST_TEXTS, Survey, as_csv, main_of, table, takers, uses
+from vip_demo.survey import MOST_TEXTS, Survey, as_csv, main_of, table, takers, texts_by, uses
 from vip_train import TASKS, Adapter, Backbone, UserError, load_adapter
 from vip_train.tasks import Example
 
@@ -89,10 +90,34 @@ def test_without_right_answers_there_is_no_accuracy(adapter: Adapter) -> None:
     assert uses(found)[0].by_label == uses(found)[0].by_group == {}
 
 
-def test_free_text_is_not_taken_for_labels(adapter: Adapter) -> None:
-    found = survey(adapter, [Example("red dog", f"answer {number}", "x") for number in range(60)])
-    assert found.selection.label_bits == 0.0
-    assert len(uses(found)[0].by_label) == 12
+def test_what_codes_tell_is_asked_only_where_it_can_be(adapter: Adapter) -> None:
+    def bits(label: str, domain: str) -> tuple[bool, bool]:
+        rows = [Example("red dog", label.format(number), domain.format(number)) for number in range(60)]
+        found = survey(adapter, rows)
+        return found.knows("target"), found.knows("group")
+
+    assert bits("yes", "x") == (True, True)
+    assert bits("answer {}", "") == (False, False), "free text, and no domain"
+    partly = survey(adapter, [Example("red dog", "yes", "x"), Example("red dog", "", "x")])
+    assert (partly.knows("target"), partly.knows("group")) == (False, True)
+
+
+def test_rare_labels_are_one_in_all_shares(adapter: Adapter) -> None:
+    found = survey(adapter, [Example("red dog", f"answer {number}", "x") for number in range(20)])
+    assert (
+        texts_by(found, "target")
+        == uses(found)[0].by_label
+        == pytest.approx({**{f"answer {number}": 0.05 for number in range(11)}, "others": 0.45}, rel=1e-5)
+    )
+    long = survey(adapter, [Example("red dog", "y" * 100, "")])
+    assert table(long)[0][2] == "label: " + "y" * 59 + "…"
+
+
+def test_tokens_of_all_texts_together_are_limited(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["vip_demo.survey"], "MOST_TOKENS", 5)
+    survey(adapter, [Example("red dog", "", "")])
+    with pytest.raises(UserError, match="has 6 tokens, at most 5"):
+        survey(adapter, [Example("red dog", "", "")] * 2)
 
 
 def test_the_table_says_the_same_as_the_uses(found: Survey) -> None:

@@ -113,4 +113,4 @@ def test_small_shares_have_more_digits(share: float, text: str) -> None:
 
 def test_a_dead_code_is_said_to_be_dead() -> None:
     survey = Survey((), (), torch.zeros(0, 4), torch.tensor([1.0, 0.0, 0.0, 0.0]), None, ())  # type: ignore[arg-type]
-    assert words.code(survey, Use(2, 0.0, {}, {}), []).startswith("**Code 2 is dead**")
+    assert words.code(survey, Use(2, 0.0, {}, {}), []).startswith("**Code 2 is dead**: it has less than 0.01%")

@@ -1,6 +1,7 @@
 """The command: `vip-demo` or `python -m vip_demo`."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ def offered(config: DemoConfig) -> dict[str, Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page; returns the exit status: 0, or 2 after one line on stderr saying what is wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Gradio sums up its own statistics after every request, which nobody reads here.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     try:
         config = parse(DemoConfig, given, prog="vip-demo", description="Shows which codes each input selects.")

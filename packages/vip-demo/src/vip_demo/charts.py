@@ -105,7 +105,7 @@ def shares_of(share: Mapping[str, float], overall: Mapping[str, float], title: s
             marker={"color": paint},
             hovertemplate="%{y}: %{x:.1%}<extra>" + name + "</extra>",
         )
-        for name, values, paint in (("this code", share, FIRST), ("all codes", overall, GREY))
+        for name, values, paint in (("this code", share, FIRST), ("all texts", overall, GREY))
     ]
     return go.Figure(
         bars,

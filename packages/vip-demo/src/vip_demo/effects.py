@@ -55,8 +55,13 @@ def only(adapter: Adapter, before: Inspection, code: int, *, seed: int = 0) -> E
     return without(adapter, before, set(range(before.codes)) - {code}, seed=seed)
 
 
-def effects(adapter: Adapter, before: Inspection) -> list[Effect]:
+def effects(adapter: Adapter, before: Inspection, *, seed: int = 0) -> list[Effect]:
     """Each of the codes in use switched off alone, the most used first; see `MOST_EFFECTS`.
+
+    Args:
+        adapter: that `before` is of.
+        before: the text with all codes.
+        seed: of its draws, if it has any: with others the bars would show another draw and not the code.
 
     Raises:
         UserError: no codes are in use, or there is no other one.
@@ -67,7 +72,7 @@ def effects(adapter: Adapter, before: Inspection) -> list[Effect]:
         raise UserError("This codebook has one code, which cannot be switched off.")
     allowed_UK = torch.ones(len(codes), before.codes, dtype=torch.bool)
     allowed_UK[torch.arange(len(codes)), list(codes)] = False
-    found = inspect(adapter, [before.text] * len(codes), before.how, allowed_NK=allowed_UK)
+    found = inspect(adapter, [before.text] * len(codes), before.how, seed=seed, allowed_NK=allowed_UK)
     return [_effect(before, (code,), each) for code, each in zip(codes, found, strict=True)]
 
 

@@ -86,19 +86,22 @@ def inspect(
     return [_seen(adapter, how, *each) for each in zip(texts, predictions, looks, strict=True)]
 
 
-def check(adapter: Adapter, text: str) -> None:
-    """Refuses what the adapter would answer without having read it whole.
+def check(adapter: Adapter, text: str) -> int:
+    """Refuses what the adapter would answer without having read it whole; returns the number of its tokens.
 
     Raises:
-        UserError: the text is empty or longer than the adapter reads.
+        UserError: the text is empty, no text, or longer than the adapter reads.
     """
     if not text.strip():
         raise UserError("There is no text yet: type one first.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError("The text holds half of a character (a lone surrogate), which is no text.")
     if len(text) > LONGEST_TEXT:
         raise UserError(f"The text has {len(text):,} characters, at most {LONGEST_TEXT:,} are read: shorten it.")
     limit = adapter.config.max_source_length
     if (tokens := len(adapter.tokenizer(text)["input_ids"])) > limit:
         raise UserError(f"The text has {tokens:,} tokens, this adapter reads {limit:,}: shorten it.")
+    return tokens
 
 
 class Look(NamedTuple):

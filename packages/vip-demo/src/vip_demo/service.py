@@ -1,8 +1,10 @@
 """What the page and its API ask for, by the name of an adapter. No page, no picture; the caller lets in one call at a time."""
 
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from vip_core.config import Evaluation
 from vip_train import TASKS, TextTask, UserError
@@ -16,9 +18,18 @@ from vip_demo.upload import read_upload
 EXAMPLES_FILE = "examples.jsonl"
 """Above an adapter's folder: examples that somebody chose for it, as `upload.read_upload` takes them."""
 _EXAMPLES = 4
+_KEPT = 50  # data sets of visitors
 _SURVEYED = 300
 """Texts of a task's validation split that are looked through: enough for shares by label and domain, and done in seconds."""
 _LARGEST_SEED = 2**63 - 1
+
+
+Progress = Callable[[int, int], None]
+"""Is told how many texts of how many are done."""
+
+
+def _silent(done: int, all_: int) -> None:
+    pass
 
 
 class Question(NamedTuple):
@@ -49,6 +60,7 @@ class Service:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.shelf = Shelf(folders)
         self._surveys: dict[str, Survey] = {}
+        self._own: OrderedDict[str, tuple[str, Survey]] = OrderedDict()
 
     def start(self, name: str) -> Start:
         """The wording and examples of an adapter's task; those in a file of its own win.
@@ -94,8 +106,6 @@ class Service:
         try:
             if not 0 <= seed <= _LARGEST_SEED:
                 raise UserError(f"The seed must be from 0 to {_LARGEST_SEED}.")
-            if how not in get_args(Evaluation):
-                raise UserError(f"how={how!r} must be one of {', '.join(get_args(Evaluation))}.")
             adapter = self.shelf.adapter(name)
         except UserError as error:
             return [error] * len(texts)
@@ -107,7 +117,27 @@ class Service:
         # One of them cannot be read: that is no fault of the others.
         return [each for text in texts for each in self._together(name, how, seed, [text])]
 
-    def survey(self, name: str, *, progress: Callable[[int, int], None] = lambda done, all_: None) -> Survey:
+    def keep(self, name: str, found: Survey) -> str:
+        """Keeps how a visitor's data set looks through an adapter and returns the key to it; the oldest are forgotten."""
+        key = secrets.token_urlsafe()
+        self._own[key] = name, found
+        while len(self._own) > _KEPT:
+            self._own.popitem(last=False)
+        return key
+
+    def surveyed(self, name: str, key: str | None, *, progress: Progress = _silent) -> Survey:
+        """The visitor's own data set, if there is one for this adapter, or the built-in one.
+
+        Raises:
+            UserError: it is no longer kept; otherwise as of `survey`.
+        """
+        if key is not None and key not in self._own:
+            raise UserError("Your data set is no longer kept: upload it again, or take the built-in one, under Data set.")
+        if key is not None and self._own[key][0] == name:
+            return self._own[key][1]
+        return self.survey(name, progress=progress)
+
+    def survey(self, name: str, *, progress: Progress = _silent) -> Survey:
         """The first texts of the validation split of an adapter's task, looked through once and kept.
 
         Raises:

@@ -7,7 +7,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,10 +21,17 @@ from vip_train.world import World
 from vip_demo.inspection import LEAST_SHARE, check
 
 MOST_TEXTS = 2_000
+MOST_TOKENS = 200_000
+"""Of all texts together: about a minute on one core with the bundled backbone."""
 _AT_ONCE = 32
 _MOST_FACTS = 12
 """Labels or domains that are shown; of free text there are as many as texts."""
 _OTHERS = "others"
+_LONGEST_NAME = 60  # of a label or domain in a table
+
+
+Fact = Literal["target", "group"]
+"""The right answer, or the domain."""
 
 
 class Survey(NamedTuple):
@@ -39,7 +46,7 @@ class Survey(NamedTuple):
     share_K: Tensor
     """Of all weight."""
     selection: Selection
-    """Perplexity, and what codes tell of input, label and domain."""
+    """Perplexity, and what codes tell of input, label and domain; see `knows`."""
     skipped: tuple[str, ...]
     """Why texts were passed over, one sentence each."""
 
@@ -49,6 +56,10 @@ class Survey(NamedTuple):
         pairs = zip(self.examples, self.answers, strict=True)
         right = [example.target == answer for example, answer in pairs if example.target]
         return sum(right) / len(right) if right else None
+
+    def knows(self, fact: Fact) -> bool:
+        """Whether every text has a label (`target`) or domain (`group`), few enough of them to ask what codes tell of it."""
+        return _can_be_told(self.examples, fact)
 
     @property
     def dead(self) -> tuple[int, ...]:
@@ -90,12 +101,15 @@ def survey(
         raise UserError(f"The data set has {len(examples):,} texts, at most {MOST_TEXTS:,} are taken: shorten it.")
     fine: list[Example] = []
     skipped: list[str] = []
+    tokens = 0
     for number, example in enumerate(examples, start=1):
         try:
-            check(adapter, example.source)
+            tokens += check(adapter, example.source)
             fine.append(example)
         except UserError as error:
             skipped.append(f"Text {number}: {error}")
+    if tokens > MOST_TOKENS:
+        raise UserError(f"The data set has {tokens:,} tokens, at most {MOST_TOKENS:,} are taken: shorten it.")
     if not fine:
         raise UserError(f"There is no text to look at. {skipped[0] if skipped else 'The data set is empty.'}")
     vip = adapter.config.vip
@@ -123,9 +137,15 @@ def survey(
 
 def uses(found: Survey) -> list[Use]:
     """All codes by falling share, each with the labels and domains its weight came from."""
-    by_label, by_group = (_joint(found, fact) for fact in ("target", "group"))
+    by_label, by_group = _joint(found, "target"), _joint(found, "group")
     order = found.share_K.argsort(descending=True, stable=True).tolist()
     return [Use(code, float(found.share_K[code]), _part(by_label, found, code), _part(by_group, found, code)) for code in order]
+
+
+def texts_by(found: Survey, fact: Fact) -> dict[str, float]:
+    """Share of the texts with each label or domain, the rarer ones together as in `Use`."""
+    counts = Counter(filter(None, _folded(found, fact)))
+    return {name: count / counts.total() for name, count in counts.items()}
 
 
 def main_of(share: dict[str, float]) -> str:
@@ -151,8 +171,8 @@ def takers(found: Survey, code: int, most: int = 8) -> list[Taker]:
 
 def table(found: Survey) -> tuple[list[str], list[list[str | float]]]:
     """Names of columns, and a row for each code by falling share."""
-    labels, groups = (sorted(_joint(found, fact)) for fact in ("target", "group"))
-    header = ["code", "share", *[f"label: {name}" for name in labels], *[f"domain: {name}" for name in groups]]
+    labels, groups = sorted(texts_by(found, "target")), sorted(texts_by(found, "group"))
+    header = ["code", "share", *[f"label: {_short(name)}" for name in labels], *[f"domain: {_short(name)}" for name in groups]]
     rows: list[list[str | float]] = [
         [
             use.code,
@@ -166,34 +186,47 @@ def table(found: Survey) -> tuple[list[str], list[list[str | float]]]:
 
 
 def as_csv(found: Survey) -> str:
-    """The table of use as CSV. Text that a spreadsheet would take for a formula is put behind an apostrophe."""
+    """The table of use as CSV."""
     header, rows = table(found)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([f"'{name}" if name[:1] in "=+-@\t\r" else name for name in header])
+    writer.writerow(header)
     writer.writerows(rows)
     return stream.getvalue()
 
 
-def _joint(found: Survey, fact: str) -> dict[str, Tensor]:
-    """Weight each code took from texts of each label or domain, [K] each; the rarer ones together where there are many."""
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _folded(found: Survey, fact: Fact) -> list[str]:
+    """Label or domain of each text; the rarer ones are one where there are many."""
     facts = [getattr(example, fact) for example in found.examples]
     names = [name for name, _ in Counter(filter(None, facts)).most_common()]
-    if len(names) > _MOST_FACTS:
-        kept = set(names[: _MOST_FACTS - 1])
-        facts = [each if each in kept or not each else _OTHERS for each in facts]
-        names = [*names[: _MOST_FACTS - 1], _OTHERS]
-    place = {name: number for number, name in enumerate(names)}
+    if len(names) <= _MOST_FACTS:
+        return facts
+    kept = {*names[: _MOST_FACTS - 1], ""}
+    return [each if each in kept else _OTHERS for each in facts]
+
+
+def _joint(found: Survey, fact: Fact) -> dict[str, Tensor]:
+    """Weight each code took from texts of each label or domain, [K] each."""
+    facts = _folded(found, fact)
+    place = {name: number for number, name in enumerate(sorted({*facts} - {""}))}
     place_N = torch.tensor([place.get(each, -1) for each in facts])
     return {name: found.share_NK[place_N == number].sum(0) for name, number in place.items()}
 
 
+def _can_be_told(examples: Sequence[Example], fact: Fact) -> bool:
+    facts = {getattr(example, fact) for example in examples}
+    return "" not in facts and len(facts) <= 4 * _MOST_FACTS
+
+
 def _told_apart(examples: Sequence[Example]) -> list[Example]:
-    """The examples with neither label nor domain where there are too many of them to be told apart, as of free text."""
-    few = {fact: len({getattr(example, fact) for example in examples}) <= 4 * _MOST_FACTS for fact in ("target", "group")}
+    """The examples without the labels or domains that nothing can be said of, such as free text."""
+    target, group = _can_be_told(examples, "target"), _can_be_told(examples, "group")
     return [
-        example._replace(target=example.target if few["target"] else "", group=example.group if few["group"] else "")
-        for example in examples
+        example._replace(target=example.target if target else "", group=example.group if group else "") for example in examples
     ]
 
 

@@ -15,16 +15,17 @@ from vip_demo.survey import Survey, Use, main_of
 
 HOW_TO_READ = {
     "one": (
-        "Each row is one prompt token, each column one code of the codebook, and a bright cell means that the token took much "
-        f"of its value from that code (weights from {LEAST_WRITTEN:.2f} on are written in the cell)."
+        "One side has the prompt tokens, the other the codes of the codebook that they took, and a bright cell means that a "
+        "token took much of its value from that code. Where there is room, weights from "
+        f"{LEAST_WRITTEN:.2f} on are written in the cell."
     ),
     "words": (
         "The darker a word and the thicker its underline, the more of it the prompt reads. It says what is read, not what "
         "the reading is worth: for that see *What if*."
     ),
     "compare": (
-        "Where one bar stands alone, only that text takes the code. Two texts with the same bars get the same prompt, and the "
-        "backbone then tells them apart by their words alone."
+        "Where one bar stands alone, only that text takes the code. Where the prompts are the same, at distance 0, the "
+        "backbone tells the texts apart by their words alone."
     ),
     "what if": (
         "A code that is off is gone from the codebook: the input selects among the others, and the answer is computed again. "
@@ -32,15 +33,16 @@ HOW_TO_READ = {
     ),
     "code": (
         "A code stands for what the texts that take it have in common. Its nearest words are a hint and no translation, since "
-        "a code is added to a prompt token and never read alone."
+        "a code is added to a prompt token and never read alone. Selection here is *expected*."
     ),
     "map": (
         "Each mark is a code at its place in the codebook, flattened to two dimensions: neighbours do about the same. A large "
-        "mark is used much; its colour and shape say where most of its weight comes from; a thin grey cross is a dead code."
+        "mark is used much; its colour and shape say which texts give it the largest part of its weight; a thin grey cross "
+        "is a dead code. Selection here is *expected*."
     ),
     "data": (
         "Perplexity says over how many codes the texts spread; the bits say how much a prompt token's code tells of the right "
-        "answer or the domain. Near the shuffled value it tells nothing."
+        "answer or the domain. Near the shuffled value it tells nothing. Selection here is *expected*."
     ),
 }
 
@@ -158,12 +160,12 @@ def code(found: Survey, used: Use, near: Sequence[Near]) -> str:
     """What is known of one code."""
     words = ", ".join(f"{_code(each.token)} ({each.cosine:.2f})" for each in near)
     if used.share < LEAST_SHARE:
-        return f"**Code {used.code} is dead**: no text of the data set takes it. Nearest words: {words}."
+        return f"**Code {used.code} is dead**: it has less than {LEAST_SHARE:.2%} of all weight. Nearest words: {words}."
     label, domain = main_of(used.by_label), main_of(used.by_group)
     sentences = [
         f"**Code {used.code}** holds {used.share:.1%} of all weight over {len(found.examples)} texts; even use would be "
         f"{1 / len(found.share_K):.1%}.",
-        f"Most of it comes from texts answered {_code(label)} ({used.by_label[label]:.0%})." if label else "",
+        f"The largest part is from texts whose right answer is {_code(label)} ({used.by_label[label]:.0%})." if label else "",
         f"Its main domain is {_code(domain)} ({used.by_group[domain]:.0%})." if domain else "",
         f"Nearest words by cosine: {words}.",
     ]
@@ -192,10 +194,7 @@ def data_set(found: Survey) -> str:
         sentences += [
             f"**Code perplexity {selection.code_perplexity:.1f}** of at most {len(found.share_K)}; "
             f"{len(found.dead)} codes are dead; one token takes {selection.token_perplexity:.1f} codes at once.",
-            f"A token's code tells **{selection.label_bits:.2f} bits of the label** "
-            f"(shuffled {selection.label_bits_shuffled:.2f}), "
-            f"**{selection.group_bits:.2f} of the domain** (shuffled {selection.group_bits_shuffled:.2f}) and "
-            f"{selection.input_bits:.2f} of the input.",
+            _bits(found),
         ]
     if found.skipped:
         sentences.append(f"{len(found.skipped)} texts were passed over. {plain(found.skipped[0])}")
@@ -206,6 +205,18 @@ def percent(share: float, *, sign: bool = False) -> str:
     """A share with as many digits as a small share needs."""
     digits = 1 if abs(share) >= 0.01 else 3
     return f"{share:+.{digits}%}" if sign else f"{share:.{digits}%}"
+
+
+def _bits(found: Survey) -> str:
+    selection = found.selection
+    told = []
+    if found.knows("target"):
+        told.append(f"**{selection.label_bits:.2f} bits of the label** (shuffled {selection.label_bits_shuffled:.2f})")
+    if found.knows("group"):
+        told.append(f"**{selection.group_bits:.2f} bits of the domain** (shuffled {selection.group_bits_shuffled:.2f})")
+    unknown = [name for name, known in (("label", found.knows("target")), ("domain", found.knows("group"))) if not known]
+    why = f" Not of the {' and the '.join(unknown)}: not every text has one, or nearly all differ." if unknown else ""
+    return f"A token's code tells {', '.join([*told, f'{selection.input_bits:.2f} bits of the input'])}.{why}"
 
 
 def _listed(codes: Sequence[int]) -> str:

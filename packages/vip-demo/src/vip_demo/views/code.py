@@ -10,8 +10,8 @@ from vip_demo import words
 from vip_demo.charts import shares_of, trace_of
 from vip_demo.codes import nearest_words, read_trace
 from vip_demo.service import Service
-from vip_demo.survey import Survey, Taker, takers, uses
-from vip_demo.views.controls import LATEST, PROGRESS, Controls, View, read, said
+from vip_demo.survey import Survey, Taker, takers, texts_by, uses
+from vip_demo.views.controls import LATEST, PROGRESS, QUICK, Controls, View, read, said
 
 HEADER = ["share", "input", "answer", "right", "domain"]
 _WIDTHS: list[str | int] = ["80px", "260px", "90px", "90px", "120px"]
@@ -46,8 +46,8 @@ def describe(service: Service, name: str, found: Survey, code: int) -> Shown:
     return Shown(
         words.code(found, use, nearest_words(adapter, code)),
         [_row(taker) for taker in takers(found, code) if taker.share > 0],
-        shares_of(use.by_label, _overall(found, "target"), "label") if use.by_label else None,
-        shares_of(use.by_group, _overall(found, "group"), "domain") if use.by_group else None,
+        shares_of(use.by_label, texts_by(found, "target"), "label") if use.by_label else None,
+        shares_of(use.by_group, texts_by(found, "group"), "domain") if use.by_group else None,
         trace_of(trace, code) if trace else None,
         "" if trace else "Its trace over training is not there: the run's metrics.jsonl does not lie above this adapter.",
     )
@@ -56,12 +56,6 @@ def describe(service: Service, name: str, found: Survey, code: int) -> Shown:
 def _row(taker: Taker) -> list[str]:
     texts = (taker.example.source, taker.answer, taker.example.target, taker.example.group)
     return [f"{taker.share:.1%}", *map(words.visible, texts)]
-
-
-def _overall(found: Survey, fact: str) -> dict[str, float]:
-    """Share of the texts with each label or domain."""
-    facts = [value for example in found.examples if (value := getattr(example, fact))]
-    return {name: facts.count(name) / len(facts) for name in set(facts)}
 
 
 def build(controls: Controls, surveyed: gr.State) -> View:
@@ -94,14 +88,14 @@ def build(controls: Controls, surveyed: gr.State) -> View:
         outputs = [told, rows, by_label, by_domain, trace, no_trace]
 
         @said
-        def show(name: str, own: Survey | None, chosen: int | None) -> Shown:
+        def show(name: str, own: str | None, chosen: int | None) -> Shown:
             if chosen is None:
                 return NOTHING
-            return describe(service, name, own or service.survey(name), chosen)
+            return describe(service, name, service.surveyed(name, own), chosen)
 
         @said
-        def open_(name: str, own: Survey | None, chosen: int | None, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
-            found = own or service.survey(name, progress=lambda done, all_: progress((done, all_), unit="texts"))
+        def open_(name: str, own: str | None, chosen: int | None, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
+            found = service.surveyed(name, own, progress=lambda done, all_: progress((done, all_), unit="texts"))
             listed = uses(found)
             if not listed:
                 return (gr.update(choices=[], value=None), *NOTHING._replace(told=words.data_set(found)))
@@ -114,5 +108,5 @@ def build(controls: Controls, surveyed: gr.State) -> View:
         opened = tab.select(open_, inputs, [code, *outputs], **LATEST)
         shown = code.input(show, inputs, outputs, **LATEST)
         for event in (opened, shown):
-            event.failure(lambda: NOTHING, None, outputs, api_visibility="private", queue=False)
+            event.failure(lambda: NOTHING, None, outputs, **QUICK)
     return View(tab, [code, *outputs], [gr.update(choices=[], value=None), *NOTHING])

@@ -7,8 +7,8 @@ import gradio as gr
 from vip_demo import words
 from vip_demo.charts import map_of
 from vip_demo.codes import codebook_map
-from vip_demo.survey import Survey, uses
-from vip_demo.views.controls import LATEST, PROGRESS, Controls, View, read, said
+from vip_demo.survey import uses
+from vip_demo.views.controls import LATEST, PROGRESS, QUICK, Controls, View, read, said
 
 LABEL, DOMAIN = "label", "domain"
 
@@ -23,13 +23,13 @@ def build(controls: Controls, surveyed: gr.State) -> View:
         read(words.HOW_TO_READ["map"])
 
         @said
-        def show(name: str, own: Survey | None, colour: str, progress: gr.Progress = PROGRESS) -> tuple[str, Any]:
-            found = own or service.survey(name, progress=lambda done, all_: progress((done, all_), unit="texts"))
+        def show(name: str, own: str | None, colour: str, progress: gr.Progress = PROGRESS) -> tuple[str, Any]:
+            found = service.surveyed(name, own, progress=lambda done, all_: progress((done, all_), unit="texts"))
             if not len(found.share_K):
                 return words.data_set(found), None
             drawn = map_of(codebook_map(service.shelf.adapter(name)), uses(found), colour)
             return words.use(found), drawn
 
         shown = gr.on([tab.select, by.input], show, [controls.adapter, surveyed, by], [told, picture], **LATEST)
-        shown.failure(lambda: ("", None), None, [told, picture], api_visibility="private", queue=False)
+        shown.failure(lambda: ("", None), None, [told, picture], **QUICK)
     return View(tab, [told, picture], ["", None])

@@ -3,13 +3,14 @@
 from typing import Any
 
 import gradio as gr
+from vip_train import UserError
 
 from vip_demo import words
 from vip_demo.charts import shares_side_by_side
 from vip_demo.comparison import compare
 from vip_demo.inspection import Inspection
 from vip_demo.service import Question, Service
-from vip_demo.views.controls import LATEST, Controls, View, asked, read, said
+from vip_demo.views.controls import LATEST, QUICK, Controls, View, asked, read, said
 
 
 def two(service: Service, question: Question, other: str) -> tuple[Inspection, Inspection]:
@@ -18,7 +19,13 @@ def two(service: Service, question: Question, other: str) -> tuple[Inspection, I
     Raises:
         UserError: one of them cannot be read; it says which.
     """
-    return service.one(question), service.one(question._replace(text=other))
+    found = []
+    for which, each in (("first", question), ("second", question._replace(text=other))):
+        try:
+            found.append(service.one(each))
+        except UserError as error:
+            raise UserError(f"The {which} input: {error}") from error
+    return found[0], found[1]
 
 
 def build(controls: Controls) -> View:
@@ -37,5 +44,5 @@ def build(controls: Controls) -> View:
             return words.comparison(first, then, found), shares_side_by_side(first, then, found) if first.code_U else None
 
         shown = gr.on([button.click, second.submit], show, [*controls.question, second], [told, picture], **LATEST)
-        shown.failure(lambda: ("", None), None, [told, picture], api_visibility="private", queue=False)
+        shown.failure(lambda: ("", None), None, [told, picture], **QUICK)
     return View(tab, [second, told, picture], ["", "", None])

@@ -15,11 +15,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("vip_demo")
+_UNFORESEEN = "Something went wrong here; the operator finds it in the log."
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """One call of the model at a time, whatever started it; the others wait in the queue."""
 LATEST: dict[str, Any] = {**MODEL, "api_visibility": "private", "trigger_mode": "always_last"}
 """As well; of several waiting clicks of a visitor only the last one runs, and there is no API of it."""
+QUICK: dict[str, Any] = {"api_visibility": "private", "queue": False}
+"""For what asks no model."""
 PROGRESS = gr.Progress()
 """As a default it has Gradio hand in the bar of the call."""
 
@@ -55,22 +58,30 @@ def asked(name: str, text: str, how: Any, seed: float | None) -> Question:
 
 
 def said(work: Callable[P, R]) -> Callable[P, R]:
-    """Shows what is wrong as a sentence. What nobody foresaw is logged in full, and the visitor is told that it was."""
+    """Shows on the page what is wrong, as a sentence. What nobody foresaw is logged in full, and the visitor is told so."""
+    # The browser renders the message as HTML.
+    return _with_errors(work, html.escape)
 
+
+def told(work: Callable[P, R]) -> Callable[P, R]:
+    """The same for who calls the API, which renders nothing."""
+    return _with_errors(work, str)
+
+
+def _with_errors(work: Callable[P, R], shown: Callable[[str], str]) -> Callable[P, R]:
     @wraps(work)
-    def shown(*args: P.args, **kwargs: P.kwargs) -> R:
+    def safe(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return work(*args, **kwargs)
         except UserError as error:
-            # The browser renders the message as HTML.
-            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+            raise gr.Error(shown(str(error)), duration=None, print_exception=False) from error
         except gr.Error:
             raise
         except Exception as error:
             _log.exception("%s failed", work.__name__)
-            raise gr.Error("Something went wrong here; the operator finds it in the log.", print_exception=False) from error
+            raise gr.Error(_UNFORESEEN, print_exception=False) from error
 
-    return shown
+    return safe
 
 
 def read(sentence: str) -> None:

@@ -1,7 +1,9 @@
 """A data set: use of all codes, perplexity and information, to look at and to take away."""
 
-import hashlib
+import secrets
+import shutil
 import tempfile
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from vip_demo import words
 from vip_demo.charts import use_of_all
 from vip_demo.survey import MOST_TEXTS, Survey, as_csv, survey, table, uses
 from vip_demo.upload import COLUMNS, LARGEST_FILE, read_upload
-from vip_demo.views.controls import LATEST, PROGRESS, Controls, View, read, said
+from vip_demo.views.controls import LATEST, PROGRESS, QUICK, Controls, View, read, said
+
+_HOUR = 3600  # seconds
 
 
 def build(controls: Controls, surveyed: gr.State) -> View:
@@ -45,7 +49,7 @@ def build(controls: Controls, surveyed: gr.State) -> View:
             if path is None:
                 return (None, *show(service.survey(name, progress=tell)))
             found = survey(service.shelf.adapter(name), read_upload(Path(path)), progress=tell)
-            return (found, *show(found))
+            return (service.keep(name, found), *show(found))
 
         @said
         def built_in(name: str, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
@@ -54,8 +58,20 @@ def build(controls: Controls, surveyed: gr.State) -> View:
         asked = upload.upload(look, [controls.adapter, upload], outputs, **LATEST)
         again = button.click(built_in, controls.adapter, [upload, *outputs], **LATEST)
         for event in (asked, again):
-            event.failure(lambda: NOTHING, None, outputs, api_visibility="private", queue=False)
+            event.failure(lambda: NOTHING, None, outputs, **QUICK)
     return View(tab, [upload, *outputs], [None, *NOTHING])
+
+
+def _downloadable(content: bytes) -> Path:
+    """A file that holds it. Gradio copies it into its own cache, from where alone files are served; ours go after an hour."""
+    folder = Path(_downloads().name)
+    for old in folder.iterdir():
+        if old.stat().st_mtime < time.time() - _HOUR:
+            shutil.rmtree(old, ignore_errors=True)
+    path = folder / secrets.token_hex(8) / "code-use.csv"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    return path
 
 
 @lru_cache
@@ -73,11 +89,7 @@ def show(found: Survey) -> tuple[Any, ...]:
     if not len(found.share_K):
         return (words.data_set(found), *NOTHING[2:])
     header, rows = table(found)
-    content = as_csv(found).encode()
-    # Gradio copies what is downloaded into its own cache, from where alone files are served. Equal tables are one file here.
-    path = Path(_downloads().name) / hashlib.sha256(content).hexdigest()[:16] / "code-use.csv"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content)
+    path = _downloadable(as_csv(found).encode())
     return (
         words.data_set(found),
         use_of_all(uses(found)),

@@ -9,11 +9,8 @@ from vip_train import UserError
 from vip_demo import words
 from vip_demo.heatmap import heat_map
 from vip_demo.inspection import Inspection
-from vip_demo.service import Service
-from vip_demo.views.controls import Controls, View, asked, read
+from vip_demo.views.controls import QUICK, Controls, View, read
 
-AT_ONCE = 16
-"""Questions of different visitors that go through the model together."""
 _SHOWN_ANSWERS = 5
 
 
@@ -54,15 +51,6 @@ def show(found: Inspection | UserError) -> Shown:
     )
 
 
-def look(
-    service: Service, names: list[str], texts: list[str], hows: list[Any], seeds: list[float | None]
-) -> tuple[list[Any], ...]:
-    """Inspects the texts of several visitors at once; a list for each component."""
-    questions = [asked(*each) for each in zip(names, texts, hows, seeds, strict=True)]
-    shown = [show(found) for found in service.inspect(questions)]
-    return tuple(map(list, zip(*shown, strict=True)))
-
-
 def build(controls: Controls) -> View:
     """The tab."""
     with gr.Tab("One input", id="one") as tab:
@@ -84,5 +72,5 @@ def build(controls: Controls) -> View:
         def of_token(seen: Inspection | None, chosen: int) -> str:
             return words.attention(seen, None if chosen < 0 else chosen) if seen else ""
 
-        token.input(of_token, [found, token], looked, api_visibility="private", queue=False)
+        token.input(of_token, [found, token], looked, **QUICK)
     return View(tab, [problem, answer, probability, said, looked, picture, found, token], NOTHING)

@@ -10,7 +10,7 @@ from vip_demo.charts import effect_of_each, probabilities
 from vip_demo.effects import Effect, effects, most_effect, only, without
 from vip_demo.inspection import Inspection
 from vip_demo.service import Question, Service
-from vip_demo.views.controls import LATEST, Controls, View, asked, read, said
+from vip_demo.views.controls import LATEST, QUICK, Controls, View, asked, read, said
 
 OFF, FORCE = "switch codes off", "force one code"
 
@@ -22,7 +22,7 @@ def each_off(service: Service, question: Question) -> tuple[Inspection, list[Eff
         UserError: the text cannot be read, or there are no codes to switch off.
     """
     before = service.one(question)
-    return before, effects(service.shelf.adapter(question.adapter), before)
+    return before, effects(service.shelf.adapter(question.adapter), before, seed=question.seed)
 
 
 def changed(service: Service, question: Question, codes: Sequence[int], *, force: bool) -> tuple[Inspection, Effect]:
@@ -56,10 +56,8 @@ def build(controls: Controls) -> View:
             before, found = each_off(controls.service, asked(name, text, how, seed))
             most = most_effect(found)
             first = found[0]
-            told_ = (
-                f"{words.effect(before, first, f'Without code {first.codes[0]}, the most used')} Of all codes in use, "
-                f"code {most.codes[0]} alone does most ({words.percent(most.distance)})."
-            )
+            told_ = words.effect(before, first, f"Without code {first.codes[0]}, the most used")
+            told_ += f" Of the {len(found)} most used, code {most.codes[0]} does most ({words.percent(most.distance)})."
             listed = [*before.code_U, *sorted(set(range(before.codes)) - set(before.code_U))]
             choices = [(f"{code} ({float(before.share_K[code]):.1%})", code) for code in listed]
             return effect_of_each(found), gr.update(choices=choices, value=[first.codes[0]]), told_, _bars(before, first)
@@ -79,8 +77,8 @@ def build(controls: Controls) -> View:
         first = button.click(show_each, inputs, outputs, **LATEST)
         then = again.click(show_changed, [*inputs, codes, mode], [told, picture], **LATEST)
         nothing = (None, gr.update(choices=[], value=[]), "", None)
-        first.failure(lambda: nothing, None, outputs, api_visibility="private", queue=False)
-        then.failure(lambda: ("", None), None, [told, picture], api_visibility="private", queue=False)
+        first.failure(lambda: nothing, None, outputs, **QUICK)
+        then.failure(lambda: ("", None), None, [told, picture], **QUICK)
     return View(tab, outputs, nothing)
 
 
