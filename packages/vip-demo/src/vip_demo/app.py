@@ -22,6 +22,8 @@ from vip_demo.views.controls import LATEST, QUICK, Controls, asked, said
 
 WAITING = 64
 """Requests in the queue; further ones are told that the page is busy."""
+SESSIONS = 1_000
+"""Visitors, and calls of the API, that Gradio keeps what it knows of: a sixth of a megabyte each."""
 BUSY = "The page is busy, more people ask at once than it can serve. Try again in a moment."
 
 
@@ -118,6 +120,7 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
                 "routes": [Route("/health", _health)],
                 "middleware": [Middleware(Guard)],
             },
+            state_session_capacity=SESSIONS,
             prevent_thread_lock=True,
             quiet=True,
             share=False,

@@ -11,7 +11,7 @@ from vip_demo.charts import shares_of, trace_of
 from vip_demo.codes import nearest_words, read_trace
 from vip_demo.service import Service
 from vip_demo.survey import Survey, Taker, takers, texts_by, uses
-from vip_demo.views.controls import LATEST, PROGRESS, QUICK, Controls, View, read, said
+from vip_demo.views.controls import FORGIVING, LATEST, PROGRESS, QUICK, Controls, View, number, read, said
 
 HEADER = ["share", "input", "answer", "right", "domain"]
 _WIDTHS: list[str | int] = ["80px", "260px", "90px", "90px", "120px"]
@@ -58,6 +58,10 @@ def _row(taker: Taker) -> list[str]:
     return [f"{taker.share:.1%}", *map(words.visible, texts)]
 
 
+def _is_chosen(value: object) -> bool:
+    return value not in (None, "", [])
+
+
 def build(controls: Controls, surveyed: gr.State) -> View:
     """The tab.
 
@@ -67,7 +71,9 @@ def build(controls: Controls, surveyed: gr.State) -> View:
     """
     service = controls.service
     with gr.Tab("A code", id="code") as tab:
-        code = gr.Dropdown([], label="Code", elem_id="code", info="With its share of all weight, the most used first.")
+        code = gr.Dropdown(
+            [], label="Code", elem_id="code", info="With its share of all weight, the most used first.", **FORGIVING
+        )
         told = gr.Markdown(elem_id="code-told", elem_classes="said")
         with gr.Row():
             by_label = gr.Plot(label="Share by label", show_label=False, elem_id="code-labels")
@@ -88,21 +94,21 @@ def build(controls: Controls, surveyed: gr.State) -> View:
         outputs = [told, rows, by_label, by_domain, trace, no_trace]
 
         @said
-        def show(name: str, own: str | None, chosen: int | None) -> Shown:
-            if chosen is None:
+        def show(name: str, own: str | None, chosen: object) -> Shown:
+            if not _is_chosen(chosen):
                 return NOTHING
-            return describe(service, name, service.surveyed(name, own), chosen)
+            return describe(service, name, service.surveyed(name, own), number(chosen, "code"))
 
         @said
-        def open_(name: str, own: str | None, chosen: int | None, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
+        def open_(name: str, own: str | None, chosen: object, progress: gr.Progress = PROGRESS) -> tuple[Any, ...]:
             found = service.surveyed(name, own, progress=lambda done, all_: progress((done, all_), unit="texts"))
             listed = uses(found)
             if not listed:
                 return (gr.update(choices=[], value=None), *NOTHING._replace(told=words.data_set(found)))
-            if chosen is None or chosen >= len(listed):
-                chosen = listed[0].code
+            code_ = number(chosen, "code") if _is_chosen(chosen) else listed[0].code
+            code_ = code_ if 0 <= code_ < len(listed) else listed[0].code
             choices = [(f"{use.code} ({use.share:.1%})", use.code) for use in listed]
-            return (gr.update(choices=choices, value=chosen), *describe(service, name, found, chosen))
+            return (gr.update(choices=choices, value=code_), *describe(service, name, found, code_))
 
         inputs = [controls.adapter, surveyed, code]
         opened = tab.select(open_, inputs, [code, *outputs], **LATEST)

@@ -42,6 +42,23 @@ class Controls(NamedTuple):
         return [self.adapter, self.text, self.how, self.seed]
 
 
+FORGIVING: dict[str, Any] = {"allow_custom_value": True}
+"""For choices that depend on the adapter. Gradio forgets which they were when a session is old, and would refuse them all
+then; so it takes any, and `number` looks at them."""
+
+
+def number(value: object, what: str) -> int:
+    """A choice that should be a whole number.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return int(str(value).partition(" ")[0])
+    except ValueError as error:
+        raise UserError(f"{str(value)[:40]!r} is no {what}: choose one of the list.") from error
+
+
 class View(NamedTuple):
     """A tab."""
 

@@ -9,7 +9,7 @@ from vip_train import UserError
 from vip_demo import words
 from vip_demo.heatmap import heat_map
 from vip_demo.inspection import Inspection
-from vip_demo.views.controls import QUICK, Controls, View, read
+from vip_demo.views.controls import FORGIVING, QUICK, Controls, View, number, read, said
 
 _SHOWN_ANSWERS = 5
 
@@ -60,17 +60,21 @@ def build(controls: Controls) -> View:
             probability = gr.Label(
                 label="Likeliest answers", num_top_classes=_SHOWN_ANSWERS, show_heading=False, elem_id="probability"
             )
-        said = gr.Markdown(elem_id="summary")
+        summary = gr.Markdown(elem_id="summary")
         picture = gr.Plot(label="Heat map of prompt tokens and codes", show_label=False, elem_id="heat-map")
         read(words.HOW_TO_READ["one"])
         gr.Markdown("### Words the prompt looks at")
-        token = gr.Dropdown([("all", -1)], value=-1, label="Prompt token", elem_id="token", filterable=False)
+        token = gr.Dropdown([("all", -1)], value=-1, label="Prompt token", elem_id="token", filterable=False, **FORGIVING)
         looked = gr.HTML(elem_id="words")
         read(words.HOW_TO_READ["words"])
         found = gr.State(time_to_live=3600)
 
-        def of_token(seen: Inspection | None, chosen: int) -> str:
-            return words.attention(seen, None if chosen < 0 else chosen) if seen else ""
+        @said
+        def of_token(seen: Inspection | None, chosen: object) -> str:
+            if seen is None:
+                return ""
+            token = number(chosen, "prompt token")
+            return words.attention(seen, token if 0 <= token < len(seen.attention_PW) else None)
 
         token.input(of_token, [found, token], looked, **QUICK)
-    return View(tab, [problem, answer, probability, said, looked, picture, found, token], NOTHING)
+    return View(tab, [problem, answer, probability, summary, looked, picture, found, token], NOTHING)

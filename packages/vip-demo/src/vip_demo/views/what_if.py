@@ -10,7 +10,7 @@ from vip_demo.charts import effect_of_each, probabilities
 from vip_demo.effects import Effect, effects, most_effect, only, without
 from vip_demo.inspection import Inspection
 from vip_demo.service import Question, Service
-from vip_demo.views.controls import LATEST, QUICK, Controls, View, asked, read, said
+from vip_demo.views.controls import FORGIVING, LATEST, QUICK, Controls, View, asked, number, read, said
 
 OFF, FORCE = "switch codes off", "force one code"
 
@@ -44,7 +44,9 @@ def build(controls: Controls) -> View:
         every = gr.Plot(label="Effect of each code", show_label=False, elem_id="effects-plot")
         with gr.Row():
             mode = gr.Radio([OFF, FORCE], value=OFF, label="Change", elem_id="mode")
-            codes = gr.Dropdown([], multiselect=True, label="Codes", elem_id="codes", info="The most used ones come first.")
+            codes = gr.Dropdown(
+                [], multiselect=True, label="Codes", elem_id="codes", info="The most used ones come first.", **FORGIVING
+            )
             again = gr.Button("Answer again", elem_id="again")
         told = gr.Markdown(elem_id="effect", elem_classes="said")
         picture = gr.Plot(label="Probabilities before and after", show_label=False, elem_id="what-if-plot")
@@ -63,14 +65,17 @@ def build(controls: Controls) -> View:
             return effect_of_each(found), gr.update(choices=choices, value=[first.codes[0]]), told_, _bars(before, first)
 
         @said
-        def show_changed(name: str, text: str, how: Any, seed: float | None, chosen: list[int], action: str) -> tuple[str, Any]:
+        def show_changed(
+            name: str, text: str, how: Any, seed: float | None, chosen: list[object], action: str
+        ) -> tuple[str, Any]:
             force = action == FORCE
             if not chosen:
                 raise gr.Error("Choose a code first: the button above lists them.", print_exception=False)
             if force and len(chosen) > 1:
                 raise gr.Error("All prompt tokens can be forced to one code only: choose one.", print_exception=False)
-            before, found = changed(controls.service, asked(name, text, how, seed), chosen, force=force)
-            listed = ", ".join(map(str, chosen))
+            numbers = [number(each, "code") for each in chosen]
+            before, found = changed(controls.service, asked(name, text, how, seed), numbers, force=force)
+            listed = ", ".join(map(str, numbers))
             what = f"With code {listed} alone" if force else f"Without {listed}"
             return words.effect(before, found, what), _bars(before, found)
 
