@@ -129,7 +129,8 @@ def served(make_adapter: MakeAdapter, tmp_path_factory: pytest.TempPathFactory) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-u", "-m", "vip_demo", "--adapters", str(root), "--port", str(port)]
+    # Gradio warns of settings that it does not follow: they end the command.
+    command = [sys.executable, "-u", "-W", "error::UserWarning", "-m", "vip_demo", "--adapters", str(root), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines: queue.Queue[str | None] = queue.Queue()
     reader = threading.Thread(target=lambda: [lines.put(line) for line in chain(process.stdout or (), [None])])

@@ -64,7 +64,7 @@ def build(controls: Controls) -> View:
         picture = gr.Plot(label="Heat map of prompt tokens and codes", show_label=False, elem_id="heat-map")
         read(words.HOW_TO_READ["one"])
         gr.Markdown("### Words the prompt looks at")
-        token = gr.Dropdown([("all", -1)], value=-1, label="Prompt token", elem_id="token", filterable=False, **FORGIVING)
+        token = gr.Dropdown([("all", -1)], value=-1, label="Prompt token", elem_id="token", **FORGIVING)
         looked = gr.HTML(elem_id="words")
         read(words.HOW_TO_READ["words"])
         found = gr.State(time_to_live=3600)
