@@ -294,9 +294,13 @@ def test_a_data_set_is_looked_through_and_taken_away(page: "playwright.Page", tm
 )
 def test_a_bad_upload_gets_a_sentence(page: "playwright.Page", tmp_path: Path, name: str, content: str, sentence: str) -> None:
     open_tab(page, "Data set")
+    page.locator("#survey").click()
+    expect(page.locator("#use")).to_contain_text("label: yes")
     (tmp_path / name).write_text(content)
     page.locator("#upload input[type=file]").set_input_files(tmp_path / name)
     expect(page.get_by_text(sentence)).to_be_visible()
+    expect(page.locator("#use")).not_to_contain_text("label: yes")
+    expect(page.locator("#data-told")).not_to_contain_text("texts")
 
 
 def test_says_what_a_fixed_prompt_lacks(page: "playwright.Page", tmp_path: Path) -> None:

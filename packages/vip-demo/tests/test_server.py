@@ -125,14 +125,14 @@ def test_switches_codes(client: Client) -> None:
 
 def test_tells_of_a_code_and_of_data(client: Client) -> None:
     whole = ask(client, "data_set", adapter="bundled", rows=[])
-    assert whole["texts"] == 300
+    assert (whole["texts"], whole["built_in"]) == (300, True)
     code = whole["codes"][0]["code"]
     found = ask(client, "code", adapter="bundled", code=code)
     assert found["share"] == pytest.approx(whole["codes"][0]["share"])
     assert found["nearest_words"]
     own = ask(client, "data_set", adapter="bundled", rows=[{"source": SOUP, "target": "no"}, {"source": ""}])
     assert (own["texts"], own["accuracy"], len(own["skipped"])) == (1, 1.0, 1)
-    assert (own["label_bits"], own["group_bits"]) == (0.0, None), "one label tells nothing, no domain cannot be asked"
+    assert (own["label_bits"], own["domain_bits"]) == (0.0, None), "one label tells nothing, no domain cannot be asked"
 
 
 def test_serves_no_file_of_the_machine(served: str) -> None:

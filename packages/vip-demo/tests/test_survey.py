@@ -58,7 +58,9 @@ def test_shares_by_label_and_domain_are_counted(examples: list[Example], found: 
 def test_takers_come_by_falling_share(found: Survey) -> None:
     code = uses(found)[0].code
     taken = takers(found, code, most=5)
-    assert [taker.share for taker in taken] == found.share_NK[:, code].sort(descending=True).values[:5].tolist()
+    assert len({taker.example.source for taker in taken}) == 5
+    expected = {example.source: float(share) for example, share in zip(found.examples, found.share_NK[:, code], strict=True)}
+    assert [taker.share for taker in taken] == pytest.approx(sorted(expected.values(), reverse=True)[:5])
     assert taken[0].example == found.examples[int(found.share_NK[:, code].argmax())]
 
 

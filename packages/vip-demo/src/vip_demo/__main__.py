@@ -50,7 +50,7 @@ def offered(config: DemoConfig) -> dict[str, Path]:
     try:
         read_adapter_config(folder)
     except UserError as error:
-        inside = find_adapters(folder)
+        inside = {name: path for name, path in find_adapters(folder).items() if path != folder}
         other = f"give {folder / next(iter(inside))}" if inside else _TRAIN_ONE
         raise UserError(f"{error}; {other}") from error
     return {config.adapter: folder}

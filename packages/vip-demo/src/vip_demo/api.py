@@ -16,7 +16,7 @@ from vip_demo.comparison import compare
 from vip_demo.effects import Effect
 from vip_demo.inspection import Inspection
 from vip_demo.service import Question, Service
-from vip_demo.survey import MOST_TEXTS, Survey, survey, takers, uses
+from vip_demo.survey import MOST_TEXTS, Survey, Use, survey, takers, uses
 from vip_demo.upload import COLUMNS
 from vip_demo.views.compare import two
 from vip_demo.views.controls import MODEL, told
@@ -85,7 +85,7 @@ def add_api(service: Service) -> None:
         if number not in used:
             raise UserError(f"There is no code {number}: this codebook has {len(used)}.")
         return {
-            **used[number]._asdict(),
+            **_used(used[number]),
             "nearest_words": [near._asdict() for near in nearest_words(service.shelf.adapter(adapter), number)],
             "takers": [
                 {"share": round(each.share, _DIGITS), "text": each.example.source, "answer": each.answer}
@@ -100,7 +100,7 @@ def add_api(service: Service) -> None:
         if len(given) > MOST_TEXTS:
             raise UserError(f"rows: there are {len(given):,}, at most {MOST_TEXTS:,} are taken.")
         if not given:
-            return _surveyed(service.survey(name))
+            return _surveyed(service.survey(name), built_in=True)
         return _surveyed(survey(service.shelf.adapter(name), [_example(number, row) for number, row in enumerate(given)]))
 
     api(adapters, api_name="adapters", queue=False)
@@ -187,18 +187,23 @@ def _effect(found: Effect) -> Record:
     }
 
 
-def _surveyed(found: Survey) -> Record:
+def _used(use: Use) -> Record:
+    return {"code": use.code, "share": use.share, "by_label": use.by_label, "by_domain": use.by_group}
+
+
+def _surveyed(found: Survey, *, built_in: bool = False) -> Record:
     # What cannot be told is null and not 0.
     known = {"label_bits": found.knows("target"), "group_bits": found.knows("group")}
     figures = {
-        name: value if known.get(name.removesuffix("_shuffled"), True) else None
+        name.replace("group", "domain"): value if known.get(name.removesuffix("_shuffled"), True) else None
         for name, value in found.selection._asdict().items()
         if isinstance(value, float)
     }
     return {
         "texts": len(found.examples),
         "accuracy": found.accuracy,
+        "built_in": built_in,
         **figures,
-        "codes": [use._asdict() for use in uses(found)],
+        "codes": [_used(use) for use in uses(found)],
         "skipped": list(found.skipped),
     }

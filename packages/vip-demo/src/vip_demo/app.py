@@ -39,7 +39,10 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
     # What visitors upload or download is removed after an hour.
     app = gr.Blocks(title="VIP codes", analytics_enabled=False, delete_cache=(3600, 3600))
     with app:
-        gr.Markdown("# Which codes does an input select?")
+        gr.Markdown(
+            "# Which codes does an input select?\n\nA frozen language model is told its task by a few *prompt tokens*, vectors "
+            "put before the text. An *adapter* makes them anew for each input, out of the *codes* of a small codebook."
+        )
         with gr.Row():
             adapter = gr.Dropdown(
                 list(service.shelf.names), value=first, label="Adapter", filterable=len(service.shelf.names) > 10, scale=3
@@ -132,7 +135,9 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
             footer_links=["api"],
         )
     except OSError as error:
-        raise UserError(f"port={port}: cannot be opened on {host}; choose another one by --port") from error
+        raise UserError(
+            f"port={port}: cannot be opened on {host}; choose another one by --port, or another address by --host"
+        ) from error
     return address
 
 

@@ -16,7 +16,7 @@ from vip_demo.survey import Use, main_of
 
 MOST_BARS = 20
 """Codes that are drawn side by side; more would be too narrow for a phone."""
-_NAMES = {"type": "category", "dtick": 1, "tickangle": -90, "showgrid": False}
+_NAMES = {"type": "category", "dtick": 1, "showgrid": False}
 _ROW = 34  # pixels of a horizontal bar
 _OVER = {"fillmode": "overlay", "solidity": 0.15}  # lines on top of the colour
 

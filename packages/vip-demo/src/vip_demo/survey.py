@@ -163,10 +163,14 @@ class Taker(NamedTuple):
 
 
 def takers(found: Survey, code: int, most: int = 8) -> list[Taker]:
-    """The texts that take most of a code, the first one first."""
+    """The texts that take most of a code, the first one first; of equal texts one."""
     share_N = found.share_NK[:, code]
-    rows = share_N.argsort(descending=True, stable=True)[:most].tolist()
-    return [Taker(float(share_N[row]), found.examples[row], found.answers[row]) for row in rows]
+    rows: dict[str, int] = {}
+    for row in share_N.argsort(descending=True, stable=True).tolist():
+        rows.setdefault(found.examples[row].source, row)
+        if len(rows) == most:
+            break
+    return [Taker(float(share_N[row]), found.examples[row], found.answers[row]) for row in rows.values()]
 
 
 def table(found: Survey) -> tuple[list[str], list[list[str | float]]]:

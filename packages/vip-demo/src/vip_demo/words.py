@@ -38,7 +38,7 @@ HOW_TO_READ = {
     "map": (
         "Each mark is a code at its place in the codebook, flattened to two dimensions: neighbours do about the same. A large "
         "mark is used much; its colour and shape say which texts give it the largest part of its weight; a thin grey cross "
-        "is a dead code. Selection here is *expected*."
+        "is a dead code. The axes are not to scale. Selection here is *expected*."
     ),
     "data": (
         "Perplexity says over how many codes the texts spread; the bits say how much a prompt token's code tells of the right "
@@ -184,8 +184,10 @@ def data_set(found: Survey) -> str:
     """What the codes tell over a data set."""
     selection = found.selection
     accuracy = found.accuracy
+    targets = sum(bool(example.target) for example in found.examples)
+    known = "them" if targets == len(found.examples) else f"the {targets:,} with a right answer"
     sentences = [
-        f"{len(found.examples):,} texts" + (f", {accuracy:.1%} answered right." if accuracy is not None else "."),
+        f"{len(found.examples):,} texts" + (f", {accuracy:.1%} of {known} answered right." if accuracy is not None else "."),
         ""
         if len(found.share_K)
         else "This adapter has no codebook: its prompt is fixed or follows the input directly, and there is no use to show.",

@@ -13,7 +13,7 @@ from vip_demo.service import Service
 from vip_demo.survey import Survey, Taker, takers, texts_by, uses
 from vip_demo.views.controls import FORGIVING, LATEST, PROGRESS, QUICK, Controls, View, number, read, said
 
-HEADER = ["share", "input", "answer", "right", "domain"]
+HEADER = ["share", "input", "answer", "right answer", "domain"]
 _WIDTHS: list[str | int] = ["80px", "260px", "90px", "90px", "120px"]
 
 

@@ -57,6 +57,7 @@ def build(controls: Controls, surveyed: gr.State) -> View:
 
         asked = upload.upload(look, [controls.adapter, upload], outputs, **LATEST)
         again = button.click(built_in, controls.adapter, [upload, *outputs], **LATEST)
+        upload.clear(lambda: NOTHING, None, outputs, **QUICK)
         for event in (asked, again):
             event.failure(lambda: NOTHING, None, outputs, **QUICK)
     return View(tab, [upload, *outputs], [None, *NOTHING])
@@ -80,7 +81,13 @@ def _downloads() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="vip-demo-")
 
 
-NOTHING = (None, "", None, gr.update(value=[], headers=["code", "share"]), gr.update(value=None, interactive=False))
+NOTHING = (
+    None,
+    "",
+    None,
+    gr.update(value={"headers": ["code", "share"], "data": []}),
+    gr.update(value=None, interactive=False),
+)
 """For the outputs of the tab."""
 
 
@@ -93,6 +100,6 @@ def show(found: Survey) -> tuple[Any, ...]:
     return (
         words.data_set(found),
         use_of_all(uses(found)),
-        gr.update(value=rows, headers=[words.visible(name) for name in header]),
+        gr.update(value={"headers": [words.visible(name) for name in header], "data": rows}),
         gr.update(value=path, interactive=True),
     )
