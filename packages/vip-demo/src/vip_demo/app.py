@@ -81,6 +81,7 @@ def build_app(adapters: Mapping[str, Path]) -> gr.Blocks:
                 texts[1],
             ]
 
+        @said
         def look(name: str, typed: str, selection: Any, drawn: float | None) -> one_input.Shown:
             (found,) = service.inspect([asked(name, typed, selection, drawn)])
             return one_input.show(found)
