@@ -33,7 +33,9 @@ def build(controls: Controls, surveyed: gr.State) -> View:
             button = gr.Button("Look through the built-in data set", variant="primary", elem_id="survey")
         told = gr.Markdown(elem_id="data-told", elem_classes="said")
         picture = gr.Plot(label="Use of all codes", show_label=False, elem_id="data-plot")
-        rows = gr.Dataframe(type="array", label="Use of each code", interactive=False, elem_id="use", max_height=360)
+        rows = gr.Dataframe(
+            type="array", label="Use of each code", interactive=False, visible=False, elem_id="use", max_height=360
+        )
         download = gr.DownloadButton("Download the table as CSV", elem_id="download", interactive=False)
         read(
             words.HOW_TO_READ["data"] + " The camera above a picture saves it as PNG. The other tabs read the data set that "
@@ -85,10 +87,10 @@ NOTHING = (
     None,
     "",
     None,
-    gr.update(value={"headers": ["code", "share"], "data": []}),
+    gr.update(visible=False),
     gr.update(value=None, interactive=False),
 )
-"""For the outputs of the tab."""
+"""For the outputs of the tab. The table hides: it does not let itself be emptied."""
 
 
 def show(found: Survey) -> tuple[Any, ...]:
@@ -100,6 +102,6 @@ def show(found: Survey) -> tuple[Any, ...]:
     return (
         words.data_set(found),
         use_of_all(uses(found)),
-        gr.update(value={"headers": [words.visible(name) for name in header], "data": rows}),
+        gr.update(value={"headers": [words.visible(name) for name in header], "data": rows}, visible=True),
         gr.update(value=path, interactive=True),
     )
