@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -79,8 +80,7 @@ async def crowd(address: str, clients: int, seconds: float) -> tuple[collections
 
 def resident(process: subprocess.Popen[Any]) -> float:
     """MB of main memory that the page's process holds."""
-    with open(f"/proc/{process.pid}/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:
@@ -101,15 +101,12 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "vip_demo", "--port", str(port), "--adapters", "nowhere"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"})
+    command = [sys.executable, "-u", "-m", "vip_demo", "--port", str(port), "--adapters", "nowhere"]
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     try:
-        for _ in range(600):
-            try:
-                if httpx.get(f"{address}/health").status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.1)
+        if process.stdout is None or address not in process.stdout.readline():
+            raise RuntimeError("the page was not served")
         print(f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
         asyncio.run(one_after_another(address, 20))
         print(f"one text, the layer below alone: {quantiles(alone[20:])}")
